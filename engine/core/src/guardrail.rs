@@ -1,0 +1,253 @@
+//! The guardrails: two lists of plain functions, in the order in which people read them.
+//!
+//! `SCREEN` works on what is remembered and ends a storm without any IO; `INSPECT` works on a fresh read of the target.
+//! Adding one is a function in the file of its family, a `DenyReason`, a line here and a test.
+
+mod pause;
+mod rate;
+mod reach;
+mod scope;
+mod target;
+mod time;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::action::ActionRequest;
+use crate::deny::DenyReason;
+use crate::facts::Snapshot;
+use crate::history::History;
+use crate::limits::Guardrails;
+use crate::plan::{Change, Edit, plan};
+use crate::workload::Workload;
+
+/// What a screening guardrail sees.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// What is asked.
+    pub request: &'a ActionRequest,
+    /// What is remembered.
+    pub history: &'a History,
+    /// The cluster's limits.
+    pub rules: &'a Guardrails,
+    /// The ledger's time.
+    pub now: Timestamp,
+}
+
+/// What an inspecting guardrail sees besides.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// What the screen saw.
+    pub scene: Scene<'a>,
+    /// The fresh read.
+    pub seen: &'a Snapshot,
+}
+
+type Screen = fn(&Scene<'_>) -> Result<(), DenyReason>;
+type Inspect = fn(&Sight<'_>) -> Result<(), DenyReason>;
+
+/// Asked of every request, on memory alone.
+pub const SCREEN: &[Screen] = &[
+    pause::paused,
+    scope::allowed,
+    scope::protected_namespace,
+    time::fresh,
+    scope::confident,
+    scope::not_duplicate,
+    time::in_window,
+    time::cooled_down,
+    rate::target_budget,
+    rate::namespace_budget,
+    rate::cluster_budget,
+    rate::breaker_closed,
+    reach::target_free,
+    reach::namespace_slot,
+    reach::cluster_slot,
+];
+
+/// Asked of an undo: it takes back what we did, so it waits for no budget, but it stays bound by people and ownership.
+pub const SCREEN_UNDO: &[Screen] = &[pause::paused, scope::protected_namespace];
+
+/// Asked of a shadow policy's request: its own cooldown, no budget, no slot.
+pub const SCREEN_SHADOW: &[Screen] = &[
+    pause::paused,
+    scope::allowed,
+    scope::protected_namespace,
+    time::fresh,
+    scope::confident,
+    time::in_window,
+    time::shadow_cooled_down,
+];
+
+/// Asked of every request, on a fresh read.
+pub const INSPECT: &[Inspect] = &[
+    target::not_opted_out,
+    target::not_protected,
+    target::not_paused,
+    target::unmanaged,
+    time::stamp_cooled_down,
+    target::not_rolling_out,
+    target::pod_may_go,
+    reach::within_reach,
+    rate::within_bounds,
+    rate::grows_slowly,
+];
+
+/// Asked of an undo, on a fresh read.
+pub const INSPECT_UNDO: &[Inspect] =
+    &[target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged];
+
+/// The answer to a request. What cannot be told is never a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict<T> {
+    /// Nothing objects.
+    Pass(T),
+    /// All that objects passes by itself.
+    Defer(Objections),
+    /// Something objects that does not.
+    Deny(Objections),
+}
+
+/// A request with every reason against it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objections {
+    /// What was asked.
+    pub request: ActionRequest,
+    /// Why not, in the order of the lists.
+    pub reasons: Vec<DenyReason>,
+}
+
+/// A request that memory does not object to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cleared {
+    request: ActionRequest,
+}
+
+impl Cleared {
+    /// What was asked.
+    pub fn request(&self) -> &ActionRequest {
+        &self.request
+    }
+}
+
+/// A request that nothing objects to, with the exact change. Only `judge` makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    request: ActionRequest,
+    change: Change,
+    adds: u32,
+    reach: Reach,
+}
+
+/// How many of the namespace's workloads may be affected, and which were down when it was read: asked again when the
+/// admission is appended, since other admissions may have come between.
+#[derive(Clone, Debug, PartialEq)]
+struct Reach {
+    allowed: u32,
+    total: u32,
+    unhealthy: BTreeSet<Workload>,
+}
+
+impl Admitted {
+    /// What was asked.
+    pub fn request(&self) -> &ActionRequest {
+        &self.request
+    }
+
+    /// What will be sent.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Replicas that it adds.
+    pub fn adds(&self) -> u32 {
+        self.adds
+    }
+
+    /// Screens it once more, against the history that the admission will be appended to.
+    pub fn still_clear(&self, history: &History, rules: &Guardrails, now: Timestamp) -> Verdict<()> {
+        let scene = Scene { request: &self.request, history, rules, now };
+        let mut reasons = objections(&scene);
+        if self.request.undoes().is_none() {
+            reasons.extend(self.reach.exceeded(&scene));
+        }
+        settle(self.request.clone(), reasons, |_| ())
+    }
+}
+
+fn objections(scene: &Scene<'_>) -> Vec<DenyReason> {
+    let list = if scene.request.undoes().is_some() { SCREEN_UNDO } else { SCREEN };
+    list.iter().filter_map(|guard| guard(scene).err()).collect()
+}
+
+fn settle<T>(request: ActionRequest, reasons: Vec<DenyReason>, pass: impl FnOnce(ActionRequest) -> T) -> Verdict<T> {
+    if reasons.is_empty() {
+        Verdict::Pass(pass(request))
+    } else if reasons.iter().all(DenyReason::passes_by_itself) {
+        Verdict::Defer(Objections { request, reasons })
+    } else {
+        Verdict::Deny(Objections { request, reasons })
+    }
+}
+
+/// The first look: memory only. Asks every guardrail and keeps every reason.
+pub fn screen(request: ActionRequest, history: &History, rules: &Guardrails, now: Timestamp) -> Verdict<Cleared> {
+    let reasons = objections(&Scene { request: &request, history, rules, now });
+    settle(request, reasons, |request| Cleared { request })
+}
+
+/// What a shadow policy would have met. Empty: it would have acted.
+pub fn screen_shadow(
+    request: &ActionRequest,
+    history: &History,
+    rules: &Guardrails,
+    now: Timestamp,
+) -> Vec<DenyReason> {
+    let scene = Scene { request, history, rules, now };
+    SCREEN_SHADOW.iter().filter_map(|guard| guard(&scene).err()).collect()
+}
+
+/// The second look: a fresh read. Makes the absolute change.
+pub fn judge(
+    cleared: Cleared,
+    seen: Option<&Snapshot>,
+    history: &History,
+    rules: &Guardrails,
+    now: Timestamp,
+) -> Verdict<Admitted> {
+    let request = cleared.request;
+    let Some(seen) = seen else {
+        let what = request.target.to_string();
+        return Verdict::Deny(Objections { request, reasons: vec![DenyReason::TargetNotFound { what }] });
+    };
+    let sight = Sight { scene: Scene { request: &request, history, rules, now }, seen };
+    let list = if request.undoes().is_some() { INSPECT_UNDO } else { INSPECT };
+    let mut reasons: Vec<DenyReason> = list.iter().filter_map(|guard| guard(&sight).err()).collect();
+    let change = match plan(&request.action, seen, now) {
+        Ok(change) => change,
+        Err(reason) => {
+            reasons.push(reason);
+            return settle(request, reasons, |_| unreachable!("there is a reason"));
+        }
+    };
+    let adds = grows_by(&change, seen);
+    let reach = Reach::of(&sight);
+    settle(request, reasons, |request| Admitted { request, change, adds, reach })
+}
+
+fn grows_by(change: &Change, seen: &Snapshot) -> u32 {
+    let Edit::Fields { apply, .. } = &change.edit else { return 0 };
+    let to = apply.pointer("/spec/replicas").and_then(serde_json::Value::as_i64).unwrap_or(0);
+    u32::try_from(to - i64::from(seen.replicas())).unwrap_or(0)
+}
+
+/// The verdict on a request whose target could not be read: it waits.
+pub fn unreadable(cleared: Cleared, detail: String) -> Verdict<Admitted> {
+    Verdict::Defer(Objections { request: cleared.request, reasons: vec![DenyReason::StateUnavailable { detail }] })
+}
+
+/// The verdict on a request that the API server does not let us read for.
+pub fn forbidden(cleared: Cleared, detail: String) -> Verdict<Admitted> {
+    Verdict::Deny(Objections { request: cleared.request, reasons: vec![DenyReason::Forbidden { detail }] })
+}

@@ -1,0 +1,53 @@
+//! How much at once.
+
+use std::collections::BTreeSet;
+
+use super::{Reach, Scene, Sight};
+use crate::deny::DenyReason;
+use crate::workload::Workload;
+
+pub(super) fn target_free(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let open = scene.history.open_on(&scene.request.target);
+    open.first().map_or(Ok(()), |intent| Err(DenyReason::TargetBusy { intent: *intent }))
+}
+
+pub(super) fn namespace_slot(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let max = scene.rules.limits.concurrency_namespace;
+    slot("namespace", scene.history.slots(Some(&scene.request.target.namespace)), max)
+}
+
+pub(super) fn cluster_slot(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    slot("cluster", scene.history.slots(None), scene.rules.limits.concurrency_cluster)
+}
+
+fn slot(scope: &str, used: u32, max: u32) -> Result<(), DenyReason> {
+    if used < max { Ok(()) } else { Err(DenyReason::ConcurrencyLimit { scope: scope.to_owned(), used, max }) }
+}
+
+pub(super) fn within_reach(sight: &Sight<'_>) -> Result<(), DenyReason> {
+    Reach::of(sight).exceeded(&sight.scene).map_or(Ok(()), Err)
+}
+
+impl Reach {
+    pub(super) fn of(sight: &Sight<'_>) -> Self {
+        let total = sight.seen.neighbours.total;
+        let share = u64::from(total) * u64::from(sight.scene.rules.limits.max_unavailable_percent) / 100;
+        // One is always allowed, or a namespace of two could never be helped.
+        let allowed = u32::try_from(share).unwrap_or(u32::MAX).max(1);
+        Self { allowed, total, unhealthy: sight.seen.neighbours.unhealthy.clone() }
+    }
+
+    /// Counts anew who is under remediation: those down were read, those under remediation are remembered.
+    pub(super) fn exceeded(&self, scene: &Scene<'_>) -> Option<DenyReason> {
+        let target = &scene.request.target;
+        let mut affected: BTreeSet<&Workload> = self.unhealthy.iter().collect();
+        affected.extend(scene.history.under_remediation(&target.namespace));
+        affected.insert(target);
+        let affected = u32::try_from(affected.len()).unwrap_or(u32::MAX);
+        (affected > self.allowed).then_some(DenyReason::BlastRadiusExceeded {
+            affected,
+            allowed: self.allowed,
+            total: self.total,
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! What may be acted on at all, and on whose word.
+
+use super::Scene;
+use crate::deny::DenyReason;
+use crate::limits::glob;
+
+pub(super) fn allowed(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let (allow, request) = (&scene.rules.allow, scene.request);
+    let kind = request.action.kind();
+    let denied = |what: String| Err(DenyReason::ActionNotAllowed { what });
+    if !allow.actions.contains(&kind) {
+        return denied(format!("action {kind}"));
+    }
+    if !kind.fits(request.target.kind) {
+        return denied(format!("{kind} of a {}", request.target.kind));
+    }
+    if !allow.namespaces.iter().any(|it| glob(it, &request.target.namespace)) {
+        return denied(format!("namespace {}", request.target.namespace));
+    }
+    Ok(())
+}
+
+pub(super) fn protected_namespace(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let namespace = &scene.request.target.namespace;
+    let found = scene.rules.protect.namespaces.iter().find(|it| glob(it, namespace));
+    found.map_or(Ok(()), |it| Err(DenyReason::Protected { by: format!("namespace {it}") }))
+}
+
+pub(super) fn confident(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let required = scene.request.limits.min_confidence;
+    match scene.request.evidence.confidence {
+        Some(confidence) if confidence < required => Err(DenyReason::ConfidenceTooLow { confidence, required }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn not_duplicate(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    scene.history.led_to(&scene.request.cause).map_or(Ok(()), |intent| Err(DenyReason::DuplicateSignal { intent }))
+}

@@ -1,0 +1,188 @@
+//! Action and fresh read to the exact edit: everything relative is made absolute here, before it is recorded, so that the
+//! executor has no choices left and a resend is byte-identical.
+
+mod patch;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::action::{Action, ActionKind, Scale};
+use crate::deny::DenyReason;
+use crate::facts::Snapshot;
+use crate::merge;
+
+/// What a policy's patch may touch; `*` stands for one list item, a trailing `/**` for everything below.
+pub const ALLOWED: [&str; 18] = [
+    "/metadata/annotations/**",
+    "/spec/minReadySeconds",
+    "/spec/progressDeadlineSeconds",
+    "/spec/strategy/rollingUpdate/**",
+    "/spec/updateStrategy/rollingUpdate/**",
+    "/spec/template/metadata/annotations/**",
+    "/spec/template/spec/terminationGracePeriodSeconds",
+    "/spec/template/spec/priorityClassName",
+    "/spec/template/spec/nodeSelector/**",
+    "/spec/template/spec/tolerations/**",
+    "/spec/template/spec/topologySpreadConstraints/**",
+    "/spec/template/spec/affinity/**",
+    "/spec/template/spec/containers/*/image",
+    "/spec/template/spec/containers/*/env/**",
+    "/spec/template/spec/containers/*/resources/**",
+    "/spec/template/spec/containers/*/readinessProbe/**",
+    "/spec/template/spec/containers/*/livenessProbe/**",
+    "/spec/template/spec/containers/*/startupProbe/**",
+];
+
+/// The restart marker of kubectl: what `kubectl rollout history` and people look for.
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// Whether a policy's patch may touch `path`. Our own annotations it may not.
+pub(crate) fn allowed(path: &str) -> bool {
+    let ours = path.contains("/annotations/flyball.dev/") || path.ends_with(RESTARTED_AT);
+    !ours
+        && ALLOWED.iter().any(|rule| match rule.strip_suffix("/**") {
+            Some(above) => path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            None => *rule == path,
+        })
+}
+
+/// The exact edit, planned against one version of one object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The object's uid: another object under the same name is not touched.
+    pub uid: Arc<str>,
+    /// The single-use token.
+    pub resource_version: Arc<str>,
+    /// `metadata.generation` of that version.
+    pub generation: i64,
+    /// What changes.
+    pub edit: Edit,
+}
+
+/// What changes, in absolute values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Edit {
+    /// Fields of the workload, as merge patches.
+    Fields {
+        /// In a few words, for people: `replicas 3 -> 4`.
+        summary: String,
+        /// Sets the new values.
+        apply: Value,
+        /// Sets the old values again; none where the action has no inverse.
+        revert: Option<Value>,
+    },
+    /// One pod is evicted; the workload only gets our stamp.
+    Evict {
+        /// The pod's name.
+        pod: Arc<str>,
+        /// Its uid: a uid dies once.
+        uid: Arc<str>,
+    },
+}
+
+impl Edit {
+    /// In a few words, for people.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Fields { summary, .. } => summary.clone(),
+            Self::Evict { pod, .. } => format!("evict pod {pod}"),
+        }
+    }
+}
+
+/// Plans `action` on what was read. `at` is the time of the intent: a restart is marked with it, never with the time of
+/// sending.
+///
+/// # Errors
+/// Why there is nothing to plan.
+pub fn plan(action: &Action, seen: &Snapshot, at: Timestamp) -> Result<Change, DenyReason> {
+    let edit = match action {
+        Action::Scale(scale) => scaled(*scale, seen)?,
+        Action::Restart => restarted(seen, at),
+        Action::Patch(patch) => patch::patched(patch, seen)?,
+        Action::Rollback { revision } => rolled_back(*revision, seen)?,
+        Action::DeletePod { pod } => evicted(pod.as_deref(), seen)?,
+        Action::Undo { revert, applied } => undone(revert, applied, seen)?,
+    };
+    Ok(Change {
+        uid: seen.uid.clone(),
+        resource_version: seen.resource_version.clone(),
+        generation: seen.rollout.generation,
+        edit,
+    })
+}
+
+/// The number of replicas that `scale` asks for.
+pub fn scale_target(scale: Scale, seen: &Snapshot) -> i32 {
+    match scale {
+        Scale::To(to) => to,
+        Scale::By(by) => seen.replicas().saturating_add(by),
+    }
+}
+
+fn scaled(scale: Scale, seen: &Snapshot) -> Result<Edit, DenyReason> {
+    let (from, to) = (seen.replicas(), scale_target(scale, seen));
+    if from == to {
+        return Err(DenyReason::NothingToDo { what: format!("{to} replicas already") });
+    }
+    let replicas = |n: i32| json!({"spec": {"replicas": n}});
+    Ok(Edit::Fields { summary: format!("replicas {from} -> {to}"), apply: replicas(to), revert: Some(replicas(from)) })
+}
+
+fn restarted(seen: &Snapshot, at: Timestamp) -> Edit {
+    let text = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let before = seen.spec.pointer("/template/metadata/annotations").and_then(|it| it.get(RESTARTED_AT));
+    // Two restarts within one second would be the same text and so no restart: the second one says it to the nanosecond.
+    let text = if before.and_then(Value::as_str) == Some(&text) { at.to_string() } else { text };
+    let apply = json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: text}}}}});
+    Edit::Fields { summary: format!("restart at {text}"), apply, revert: None }
+}
+
+/// The edit that turns the spec read into `spec`.
+fn respec(seen: &Snapshot, spec: &Value, summary: String) -> Result<Edit, DenyReason> {
+    let wrap = |patch: Value| json!({ "spec": patch });
+    let nothing = || DenyReason::NothingToDo { what: format!("{summary}: it is so already") };
+    let apply = merge::diff(&seen.spec, spec).map(wrap).ok_or_else(nothing)?;
+    let revert = merge::diff(spec, &seen.spec).map(wrap);
+    Ok(Edit::Fields { summary, apply, revert })
+}
+
+fn rolled_back(revision: Option<i64>, seen: &Snapshot) -> Result<Edit, DenyReason> {
+    let current = seen.spec.get("template").cloned().unwrap_or(Value::Null);
+    let found = match revision {
+        Some(wanted) => seen.revisions.iter().find(|it| it.revision == wanted),
+        None => seen.revisions.iter().filter(|it| it.template != current).max_by_key(|it| it.revision),
+    };
+    let what = || revision.map_or_else(|| "an older revision".to_owned(), |n| format!("revision {n}"));
+    let found = found.ok_or_else(|| DenyReason::TargetNotFound { what: what() })?;
+    let mut spec = seen.spec.clone();
+    if let Value::Object(fields) = &mut spec {
+        fields.insert("template".into(), found.template.clone());
+    }
+    respec(seen, &spec, format!("rollback to revision {}", found.revision))
+}
+
+fn evicted(pod: Option<&str>, seen: &Snapshot) -> Result<Edit, DenyReason> {
+    let named = pod.ok_or_else(|| DenyReason::TargetNotFound { what: "a pod: the signal names none".into() })?;
+    let pod = seen.pod.as_ref().ok_or_else(|| DenyReason::TargetNotFound { what: format!("pod {named}") })?;
+    Ok(Edit::Evict { pod: pod.name.clone(), uid: pod.uid.clone() })
+}
+
+fn undone(revert: &Value, applied: &Value, seen: &Snapshot) -> Result<Edit, DenyReason> {
+    let current = json!({"spec": seen.spec, "metadata": {"annotations": seen.annotations}});
+    if merge::in_place(&current, revert) {
+        return Err(DenyReason::NothingToDo { what: "what would be undone is undone already".into() });
+    }
+    if !merge::in_place(&current, applied) {
+        return Err(DenyReason::TargetChanged { what: "somebody changed what we had changed".into() });
+    }
+    Ok(Edit::Fields { summary: "undo".into(), apply: revert.clone(), revert: None })
+}
+
+/// The kinds whose changes `kind` competes with for the GitOps owner: it would revert them.
+pub fn reverted_by_gitops(kind: ActionKind) -> bool {
+    matches!(kind, ActionKind::Patch | ActionKind::Rollback | ActionKind::Undo)
+}

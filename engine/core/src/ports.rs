@@ -1,0 +1,158 @@
+//! The doors to the outside: what the engine needs of a bus, a ledger, a cluster and a clock. Each has an embedded twin
+//! and a real one, and one contract test for both.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::action::ActionRequest;
+use crate::facts::{Sighting, Snapshot};
+use crate::id::{IntentId, Revision};
+use crate::intent::{Attempt, Execution};
+use crate::record::{Entry, Record, Topic};
+use crate::workload::Workload;
+
+/// An asynchronous answer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Time: real, or virtual in tests and the demo.
+pub trait Clock: Send + Sync {
+    /// The local wall clock.
+    fn now(&self) -> Timestamp;
+    /// Time since some fixed start, never backwards.
+    fn monotonic(&self) -> SignedDuration;
+    /// Waits.
+    fn sleep(&self, duration: SignedDuration) -> Answer<'static, ()>;
+}
+
+/// A message as it came: nothing is parsed yet, so that what is refused is kept as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Subject, or nothing over HTTP.
+    pub subject: Option<String>,
+    /// `anomaly` or `rca` where the way it came says so.
+    pub kind: Option<String>,
+    /// Headers in their original case.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Sequence in its stream; 0 for none.
+    pub sequence: u64,
+    /// When the stream stored it.
+    pub published_at: Timestamp,
+}
+
+/// A message that waits for its acknowledgement.
+pub trait Receipted: Send {
+    /// Done with: never deliver again. `durable`: wait until the bus has confirmed it.
+    fn acknowledge(self: Box<Self>, durable: bool) -> Answer<'static, ()>;
+    /// Cannot be used: keep it with the dead letters, then acknowledge.
+    fn refuse(self: Box<Self>, reason: &str, detail: &str) -> Answer<'static, Result<(), PortError>>;
+}
+
+/// A delivery.
+pub struct Delivery {
+    /// What came.
+    pub message: Message,
+    /// How to settle it.
+    pub receipt: Box<dyn Receipted>,
+}
+
+/// Where signals come from.
+pub trait Signals: Send + Sync {
+    /// The next deliveries, at least one; `None` when there will be no more.
+    fn next(&self) -> Answer<'_, Option<Vec<Delivery>>>;
+    /// Whether the bus can be reached.
+    fn ready(&self) -> Answer<'_, Result<(), PortError>>;
+}
+
+/// Something to append.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// Where it belongs.
+    pub topic: Topic,
+    /// The newest revision of the topic that the writer knows of; 0 for an empty topic. Every topic but `Note` is
+    /// compared, without exception.
+    pub expect: Option<Revision>,
+    /// What it says.
+    pub record: Record,
+}
+
+/// Why an append was not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else appended first: look again.
+    #[error("the ledger moved on")]
+    Lost,
+    /// No answer: it may have landed, or land later. Only a fence settles it.
+    #[error("the ledger did not answer: {0}")]
+    Unknown(String),
+    /// The ledger refuses to be written.
+    #[error("the ledger refuses: {0}")]
+    Refused(String),
+}
+
+/// A door did not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// It cannot be reached, or did not answer in time.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It does not let us.
+    #[error("forbidden: {0}")]
+    Forbidden(String),
+}
+
+/// The only memory.
+pub trait Ledger: Send + Sync {
+    /// Appends one entry, durably.
+    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, Timestamp), AppendError>>;
+    /// The entries after `revision`, in order, and then those to come.
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>>;
+    /// The newest revision.
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>>;
+}
+
+/// Entries as they are appended, by whomever.
+pub trait Tail: Send {
+    /// The next entry. An error means that entries may be missing: follow again.
+    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>>;
+}
+
+/// The workloads.
+pub trait Cluster: Send + Sync {
+    /// A fresh read of a request's target, and of what the action needs to know of it.
+    fn snapshot<'a>(&'a self, request: &'a ActionRequest) -> Answer<'a, Result<Option<Snapshot>, PortError>>;
+    /// Sends one change, once.
+    fn execute(&self, attempt: Attempt) -> Answer<'_, Execution>;
+    /// A fresh read of a target's rollout. `evicted`: uid of the pod that was evicted.
+    fn sight<'a>(
+        &'a self,
+        target: &'a Workload,
+        evicted: Option<(&'a str, &'a str)>,
+    ) -> Answer<'a, Result<Option<Sighting>, PortError>>;
+    /// Returns when the target may have changed: a hint, never the truth. It may never return.
+    fn changed<'a>(&'a self, target: &'a Workload) -> Answer<'a, ()>;
+    /// Whether the cluster can be read.
+    fn ready(&self) -> Answer<'_, Result<(), PortError>>;
+}
+
+/// The three ports and the clock, as wired.
+#[derive(Clone)]
+pub struct Ports {
+    /// Signals in.
+    pub signals: Arc<dyn Signals>,
+    /// Memory.
+    pub ledger: Arc<dyn Ledger>,
+    /// Hands.
+    pub cluster: Arc<dyn Cluster>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The stamp of an intent on what was read.
+pub fn stamped(seen: &Snapshot, intent: IntentId) -> bool {
+    seen.stamp() == Some(intent)
+}

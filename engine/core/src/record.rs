@@ -1,0 +1,232 @@
+//! The ledger's entries: all that is remembered. Everything else is a fold over them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{ActionKind, ActionRequest};
+use crate::deny::{DenyReason, NoAction};
+use crate::id::{IntentId, Revision, SignalId};
+use crate::intent::{Event, Writer};
+use crate::plan::Change;
+use crate::signal::TraceContext;
+use crate::workload::Workload;
+
+/// Where an entry belongs. Compares are per topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Topic {
+    /// All that decides what may be admitted: one compare-and-append line for all replicas.
+    Admit,
+    /// What happens to one intent after its admission.
+    Intent(IntentId),
+    /// What decides nothing alone.
+    Note,
+}
+
+/// One entry, with the place and time that the ledger gave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its position.
+    pub revision: Revision,
+    /// The ledger's time.
+    pub at: Timestamp,
+    /// Where it belongs.
+    pub topic: Topic,
+    /// What it says.
+    pub record: Record,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// Admissions that passed the guardrails together. Topic `Admit`.
+    Admitted(Vec<Admission>),
+    /// A request that waits. Topic `Admit`.
+    Deferred(Deferral),
+    /// A request that waited and was denied in the end. Topic `Admit`.
+    Released(Release),
+    /// The stop button. Topic `Admit`, so that no intent can follow it.
+    Paused(Pause),
+    /// Released again. Topic `Admit`.
+    Resumed(Resume),
+    /// What happened to an intent. Topic `Intent`.
+    Happened(Event),
+    /// Signals that led to nothing, folded. Topic `Note`.
+    Folded(Vec<Folded>),
+    /// A signal about a target with an open intent. Topic `Note`.
+    Symptom(Symptom),
+    /// A process began with this set of policies, or loaded a new one. Topic `Note`.
+    Started(Started),
+    /// Blocks a position of a compared topic: whatever was sent there and had no answer can no longer land.
+    Fence,
+}
+
+/// One admission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Admission {
+    /// The intent's id.
+    pub id: IntentId,
+    /// What was asked.
+    pub request: ActionRequest,
+    /// What will be sent.
+    pub change: Change,
+    /// Replicas that it adds, for the limit on growth.
+    pub adds: u32,
+    /// Who drives it.
+    pub writer: Writer,
+}
+
+/// One waiter per target and policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WaitKey {
+    /// The target.
+    pub target: Workload,
+    /// The policy's name.
+    pub policy: Arc<str>,
+}
+
+impl WaitKey {
+    /// The key that `request` waits under.
+    pub fn of(request: &ActionRequest) -> Self {
+        Self { target: request.target.clone(), policy: request.policy.name.clone() }
+    }
+}
+
+/// A request that waits, and for what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deferral {
+    /// What was asked.
+    pub request: ActionRequest,
+    /// What has to pass.
+    pub objections: Vec<DenyReason>,
+}
+
+/// The end of waiting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// Who waited.
+    pub key: WaitKey,
+    /// What was asked.
+    pub request: ActionRequest,
+    /// Why it was denied.
+    pub reasons: Vec<DenyReason>,
+}
+
+/// What a pause stops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PauseScope {
+    /// Everything.
+    All,
+    /// One namespace.
+    Namespace(Arc<str>),
+    /// One workload.
+    Target(Workload),
+}
+
+impl PauseScope {
+    /// Whether it covers `target`.
+    pub fn covers(&self, target: &Workload) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(namespace) => *namespace == target.namespace,
+            Self::Target(one) => one == target,
+        }
+    }
+}
+
+impl fmt::Display for PauseScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+            Self::Target(target) => write!(f, "{target}"),
+        }
+    }
+}
+
+/// The stop button, pressed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What it stops.
+    pub scope: PauseScope,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// Until when; none until it is released.
+    pub until: Option<Timestamp>,
+}
+
+/// The stop button, released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The pause's id.
+    pub id: Arc<str>,
+    /// Who.
+    pub by: String,
+}
+
+/// What became of a signal that led to no intent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// A guardrail denied it.
+    Denied(Vec<DenyReason>),
+    /// It joined a request that waits already.
+    Joined(Vec<DenyReason>),
+    /// A shadow policy would have acted; the reasons that would have denied it, if any.
+    Shadow(Vec<DenyReason>),
+    /// Nothing asked for anything.
+    NoAction(NoAction),
+}
+
+/// Signals with the same target, policy and verdict: one note for all of a flush.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Folded {
+    /// The target, or what the signal was about.
+    pub target: Workload,
+    /// The policy, where one asked.
+    pub policy: Option<Arc<str>>,
+    /// The action, where one was asked for.
+    pub action: Option<ActionKind>,
+    /// What became of them: the newest one's numbers.
+    pub verdict: Verdict,
+    /// How many.
+    pub count: u64,
+    /// Their sequences in the signal stream, as ranges: a redelivery is not counted twice.
+    pub sequences: Vec<(u64, u64)>,
+    /// The first of them.
+    pub signal: SignalId,
+    /// When the newest was observed.
+    pub observed_at: Timestamp,
+    /// The first one's trace.
+    pub trace: TraceContext,
+    /// What the first said.
+    pub summary: Arc<str>,
+}
+
+/// A signal about a target with an open intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symptom {
+    /// The target.
+    pub target: Workload,
+    /// When it was observed.
+    pub observed_at: Timestamp,
+    /// It clears.
+    pub cleared: bool,
+}
+
+/// A process began, or loaded other policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Who.
+    pub replica: Arc<str>,
+    /// Digest of its policies.
+    pub policies: Arc<str>,
+    /// The build.
+    pub version: String,
+}

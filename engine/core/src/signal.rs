@@ -1,0 +1,190 @@
+//! A signal as the engine means it: checked, its target resolved, its times known. The wire form is `flyball-signals`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::SignalId;
+use crate::workload::Workload;
+
+/// Something a detector said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signal {
+    /// Identity: the same signal published twice has the same.
+    pub id: SignalId,
+    /// What was said.
+    pub kind: SignalKind,
+    /// What it is about, unless an rca policy picks one of the causes.
+    pub subject: Workload,
+    /// The service as the publisher named it (before aliases).
+    pub service: Arc<str>,
+    /// The pod that a `deletePod` action would evict.
+    pub pod: Option<Arc<str>>,
+    /// The publisher's window, shown to people.
+    pub window_id: Arc<str>,
+    /// When the detector saw it; at most the time it reached the stream plus 5 s.
+    pub observed_at: Timestamp,
+    /// CloudEvents `expirytime`.
+    pub expires_at: Option<Timestamp>,
+    /// The publisher's trace, or one derived from the id.
+    pub trace: TraceContext,
+    /// Sequence in the stream that it came from, 0 where there is none.
+    pub sequence: u64,
+}
+
+/// What a detector said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SignalKind {
+    /// A metric left its normal range, or came back (`is_anomaly: false`).
+    Anomaly(Anomaly),
+    /// Somebody worked out why.
+    Rca(Rca),
+}
+
+impl SignalKind {
+    /// `anomaly` or `rca`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Anomaly(_) => "anomaly",
+            Self::Rca(_) => "rca",
+        }
+    }
+}
+
+/// An anomaly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anomaly {
+    /// False clears: it never acts, it tells verification that the symptom is gone.
+    pub is_anomaly: bool,
+    /// How anomalous, as the detector scales it.
+    pub score: f64,
+    /// Which symptom.
+    pub kind: AnomalyKind,
+}
+
+/// The symptoms that detectors tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnomalyKind {
+    /// Too slow.
+    Latency,
+    /// Too many errors.
+    Error,
+    /// Too much of a resource.
+    Resource,
+    /// Anything else.
+    Other,
+}
+
+impl AnomalyKind {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Error => "error",
+            Self::Resource => "resource",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A root-cause analysis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rca {
+    /// Causes, most probable first as published.
+    pub causes: Vec<RankedCause>,
+    /// How sure the analysis is of itself, 0 to 1.
+    pub confidence: f64,
+}
+
+/// One candidate cause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedCause {
+    /// The workload that it names.
+    pub target: Workload,
+    /// The cause's word, such as `memory_leak`.
+    pub cause: Arc<str>,
+    /// 0 to 1.
+    pub probability: f64,
+}
+
+/// W3C trace context: which trace a signal belongs to, and under which span ours hang.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// Trace id.
+    #[serde(with = "hex128")]
+    pub trace_id: u128,
+    /// The span that ours are children of; 0 for none.
+    pub span_id: u64,
+    /// The publisher's sampled flag.
+    pub sampled: bool,
+}
+
+impl TraceContext {
+    /// Reads a `traceparent` header (version 00 and later ones with the same first fields).
+    pub fn parse(header: &str) -> Option<Self> {
+        let mut parts = header.trim().split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if version.len() != 2 || version == "ff" || trace.len() != 32 || span.len() != 16 || flags.len() != 2 {
+            return None;
+        }
+        let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+        let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        Some(Self { trace_id, span_id, sampled })
+    }
+
+    /// The trace of a signal whose publisher sent none: derived from the id, so that anybody can compute it.
+    pub fn derive(id: &SignalId) -> Self {
+        let hash = ring::digest::digest(&ring::digest::SHA256, id.0.as_bytes());
+        let mut bytes = [0u8; 16];
+        bytes.copy_from_slice(&hash.as_ref()[..16]);
+        Self { trace_id: u128::from_be_bytes(bytes) | 1, span_id: 0, sampled: true }
+    }
+
+    /// The trace id as 32 hex digits.
+    pub fn trace_hex(&self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    }
+}
+
+mod hex128 {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(id: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{id:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(from)?;
+        u128::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traceparent_survives_the_round_trip_and_nonsense_is_refused() {
+        let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(TraceContext::parse(header).unwrap().to_string(), header);
+        for bad in ["", "00-0-0-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-zz-xx-01"] {
+            assert_eq!(TraceContext::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_signal_without_a_trace_gets_the_same_one_each_time() {
+        let id = SignalId("w:1".into());
+        assert_eq!(TraceContext::derive(&id), TraceContext::derive(&id));
+    }
+}

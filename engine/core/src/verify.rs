@@ -1,0 +1,135 @@
+//! Did it help? kubectl's own rollout rules, tied to our generation; then stability; then whether the symptom is gone.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::action::{RecoveredBy, VerifySpec};
+use crate::facts::Sighting;
+use crate::intent::{Intent, Receipt, Stage};
+use crate::merge;
+use crate::outcome::Outcome;
+use crate::plan::Edit;
+use crate::record::Symptom;
+
+/// What was seen of a target's symptoms: only what came after our effect counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Symptoms {
+    /// The newest signal that the symptom is there.
+    pub present_at: Option<Timestamp>,
+    /// The newest signal that it is gone.
+    pub cleared_at: Option<Timestamp>,
+}
+
+impl Symptoms {
+    pub(crate) fn saw(&mut self, symptom: &Symptom) {
+        let slot = if symptom.cleared { &mut self.cleared_at } else { &mut self.present_at };
+        *slot = (*slot).max(Some(symptom.observed_at));
+    }
+}
+
+/// What verification concludes at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// The rollout is complete; its slot is free.
+    RolledOut,
+    /// It is over.
+    Over(Outcome, String),
+}
+
+/// Judges what is seen of an intent that has been applied. `complete_since`: since when every read found the rollout
+/// complete. `None`: keep watching.
+pub fn verify(
+    intent: &Intent,
+    seen: Option<&Sighting>,
+    symptoms: Symptoms,
+    complete_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Verification> {
+    let over = |outcome, detail: &str| Some(Verification::Over(outcome, detail.to_owned()));
+    let (receipt, at, complete_at) = match intent.stage() {
+        Stage::Applied { receipt, at } => (receipt, *at, None),
+        Stage::RolledOut { receipt, at, complete_at } => (receipt, *at, Some(*complete_at)),
+        _ => return None,
+    };
+    let spec = &intent.request().verify;
+    let Some(seen) = seen.filter(|seen| seen.rollout.uid == intent.change().uid) else {
+        return over(Outcome::Superseded, "the target is gone, or another object took its name");
+    };
+    if !still_ours(intent, seen) {
+        return over(Outcome::Superseded, "somebody else changed what we had changed");
+    }
+    if complete(receipt, seen) {
+        return match complete_at {
+            None => Some(Verification::RolledOut),
+            Some(done) => settled(spec, symptoms, at, done.max(complete_since.unwrap_or(now)), now),
+        };
+    }
+    let deadline = at.saturating_add(spec.timeout).unwrap_or(Timestamp::MAX);
+    let rollout = &seen.rollout;
+    let observed = rollout.observed_generation >= receipt.generation;
+    if observed && rollout.deadline_exceeded {
+        return over(Outcome::Failed, "the rollout exceeded its progress deadline");
+    }
+    if complete_at.is_some() && rollout.unhealthy() && now >= deadline {
+        return over(Outcome::Failed, "pods became unavailable again after the rollout");
+    }
+    let progress = format!(
+        "{} of {} pods updated, {} available after {:#}",
+        rollout.updated,
+        rollout.desired,
+        rollout.available,
+        rounded(spec.timeout)
+    );
+    (now >= deadline).then_some(Verification::Over(Outcome::TimedOut, progress))
+}
+
+fn rounded(duration: SignedDuration) -> SignedDuration {
+    SignedDuration::from_secs(duration.as_secs())
+}
+
+/// Whether the rollout is complete, as of a generation that includes our change.
+pub fn complete(receipt: &Receipt, seen: &Sighting) -> bool {
+    seen.rollout.observed_generation >= receipt.generation && seen.rollout.complete() && !seen.pod_still_there
+}
+
+/// Whether our change is still in place.
+fn still_ours(intent: &Intent, seen: &Sighting) -> bool {
+    match &intent.change().edit {
+        Edit::Fields { apply, .. } => apply.get("spec").is_none_or(|fields| merge::in_place(&seen.spec, fields)),
+        Edit::Evict { .. } => true,
+    }
+}
+
+fn settled(
+    spec: &VerifySpec,
+    symptoms: Symptoms,
+    applied: Timestamp,
+    since: Timestamp,
+    now: Timestamp,
+) -> Option<Verification> {
+    let over = |outcome, detail: &str| Some(Verification::Over(outcome, detail.to_owned()));
+    let stable = now >= since.saturating_add(spec.stable_for).unwrap_or(Timestamp::MAX);
+    let Some(recovery) = spec.recovered else {
+        return stable
+            .then(|| Verification::Over(Outcome::RolledOut, format!("complete and stable for {:#}", spec.stable_for)));
+    };
+    let deadline = since.saturating_add(recovery.within).unwrap_or(Timestamp::MAX);
+    let after = |seen: Option<Timestamp>, than: Timestamp| seen.is_some_and(|at| at > than);
+    match recovery.by {
+        RecoveredBy::Clear => {
+            let newest_is_clear = symptoms.cleared_at > symptoms.present_at;
+            if stable && after(symptoms.cleared_at, applied) && newest_is_clear {
+                return over(Outcome::Recovered, "the signal cleared");
+            }
+            if now >= deadline { over(Outcome::NotRecovered, "the signal did not clear in time") } else { None }
+        }
+        RecoveredBy::Silence => {
+            if after(symptoms.present_at, since) {
+                return over(Outcome::NotRecovered, "the signal came again after the rollout");
+            }
+            let quiet = now >= deadline && stable;
+            quiet.then(|| {
+                Verification::Over(Outcome::Recovered, format!("no signal for {:#} after the rollout", recovery.within))
+            })
+        }
+    }
+}
