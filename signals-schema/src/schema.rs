@@ -7,7 +7,7 @@ use crate::{subject::Kind, v1};
 /// The schema of a body of that kind: a whole document, with its `$id`, descriptions and an example.
 ///
 /// It says what a publisher should send. What only a reader can tell is left to [`parse`](crate::parse()): that an rca names a target in
-/// one of two places, and that a name of several labels holds no empty one.
+/// one of two places, which texts are a time, and that a subject and a body agree.
 pub fn of(kind: Kind) -> Value {
     let schema = match kind {
         Kind::Anomaly => schemars::schema_for!(v1::Anomaly),

@@ -16,6 +16,11 @@ use crate::{
     subject::Kind,
 };
 
+/// The name of a workload or a pod, for the schemas: a DNS subdomain, as [`names::is_subdomain`](crate::names::is_subdomain) reads it.
+const WORKLOAD: &str = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$";
+/// The same, where an empty text counts as absent.
+const WORKLOAD_OR_EMPTY: &str = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$";
+
 /// A deviation of one service within one window, or the end of one: `isAnomaly: false` clears and never acts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -25,7 +30,7 @@ pub struct Anomaly {
     /// signal's identity; empty where the detector has no windows.
     pub window_id: String,
     /// The workload, or an alias of it.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = WORKLOAD))]
     pub service: String,
     /// Whether the service deviates. `false` says that the symptom is gone.
     pub is_anomaly: bool,
@@ -56,7 +61,7 @@ pub struct Rca {
     pub window_id: String,
     /// The workload the symptom was seen on, or an alias of it. Needed where the top cause names no `svc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$"))]
+    #[schemars(length(max = 253), regex(pattern = WORKLOAD_OR_EMPTY))]
     pub service: Option<String>,
     /// The causes, the most probable first.
     #[serde(deserialize_with = "objects")]
@@ -81,7 +86,7 @@ pub struct Rca {
 #[serde(rename_all = "camelCase")]
 pub struct RankedCause {
     /// The workload at fault, or an alias of it; empty where it is the signal's `service`.
-    #[schemars(length(max = 253), regex(pattern = r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$"))]
+    #[schemars(length(max = 253), regex(pattern = WORKLOAD_OR_EMPTY))]
     pub svc: String,
     /// What is wrong with it, as policies name it: `memory_leak`.
     pub cause: String,
@@ -117,7 +122,7 @@ pub struct Metadata {
     pub kind: Option<String>,
     /// The one pod that is at fault, which a `deletePod` acts on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$"))]
+    #[schemars(length(max = 253), regex(pattern = WORKLOAD_OR_EMPTY))]
     pub pod: Option<String>,
     /// Everything else, as it was sent.
     #[serde(flatten)]

@@ -14,7 +14,7 @@ fn id(kind: Kind, change: (&str, &str)) -> String {
         Kind::Rca => r#"{"windowId":"w-1","service":"cart","rankedCauses":[],"confidence":0.9,"metadata":{}}"#,
     };
     assert!(body.contains(change.0), "{change:?}");
-    plain(kind, body.replacen(change.0, change.1, 1)).parse().unwrap().id.to_string()
+    plain(kind, body.replacen(change.0, change.1, 1)).parse().expect("a good signal").id.to_string()
 }
 
 const NOTHING: (&str, &str) = ("w-1", "w-1");

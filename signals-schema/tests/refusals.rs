@@ -51,7 +51,7 @@ fn refusals_read_well() {
     );
     check("\"windowId\":\"w\",", "", "field `windowId`: is required and missing");
     check("1", "-3", "field `score`: expected a number of at least 0, found -3");
-    check("1", "NaN", "field `score`: not JSON: expected value at line 1 column 60");
+    check("1", "NaN", "field `score`: not JSON: expected value at line 1 column 59");
     check(
         "\"type\"",
         "\"tsRange\":[\"noon\",1],\"type\"",
