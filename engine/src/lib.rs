@@ -1,3 +1,14 @@
 //! The engine: the core's decisions carried out against real doors. The one binary is `flyball`.
 
+pub mod admit;
 pub mod clock;
+pub mod intake;
+pub mod journal;
+pub mod ledger;
+pub mod notes;
+pub mod pipeline;
+pub mod publish;
+pub mod ready;
+pub mod recent;
+pub mod telemetry;
+pub mod waiting;

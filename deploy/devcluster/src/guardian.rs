@@ -64,7 +64,8 @@ impl Guardian {
         let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = shell.1.as_mut().expect("the pipe is closed only on drop");
         // One write, shorter than a pipe's atomic size: the guardian never reads half a line.
-        pipe.write_all(format!("{verb} {pid}\n").as_bytes()).with_context(|| format!("telling the guardian: {verb} {pid}"))
+        pipe.write_all(format!("{verb} {pid}\n").as_bytes())
+            .with_context(|| format!("telling the guardian: {verb} {pid}"))
     }
 }
 

@@ -9,6 +9,7 @@
 mod access;
 mod api;
 mod audit;
+mod boot;
 mod cluster;
 mod control_plane;
 mod guardian;

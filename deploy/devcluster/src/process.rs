@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::guardian::Guardian;
 use crate::wait::wait_until;
@@ -65,9 +65,16 @@ impl Server {
         self.guardian.forget(child.id())
     }
 
-    /// SIGSTOP: the process stays, its connections stay open, and nothing answers.
+    /// SIGSTOP: the process stays, its connections stay open, and nothing answers. Returns when it has stopped, which the
+    /// signal alone does not wait for.
     pub fn stop(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        wait_until(&format!("{} to stop", self.program.name), GRACE, || {
+            let seen = waitid(WaitId::Pid(self.raw_pid()?), stopped)?;
+            ensure!(seen.is_some(), "it still runs");
+            Ok(())
+        })
     }
 
     /// SIGCONT, after [`Server::stop`].
@@ -113,7 +120,11 @@ impl Server {
 
     fn spawn(&self) -> Result<Child> {
         let Program { name, path, args, log } = &self.program;
-        let out = File::options().create(true).append(true).open(log).with_context(|| format!("opening {}", log.display()))?;
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("opening {}", log.display()))?;
         let mut child = Command::new("sh")
             .args(["-c", GATE, name.as_str()])
             .arg(path)
@@ -132,9 +143,12 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.raw_pid()?, signal).with_context(|| format!("sending {signal:?} to {}", self.program.name))
+    }
+
+    fn raw_pid(&self) -> Result<Pid> {
         let pid = self.pid().with_context(|| format!("{} is not running", self.program.name))?;
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a child's pid is a positive i32");
-        kill_process(pid, signal).with_context(|| format!("sending {signal:?} to {}", self.program.name))
+        Ok(i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a child's pid is a positive i32"))
     }
 
     /// Forgets a process that ended by itself.

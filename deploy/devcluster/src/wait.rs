@@ -24,3 +24,17 @@ pub fn wait_until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> 
         }
     }
 }
+
+/// Like [`wait_until`], and gives up at once when `alive` fails: a server that has ended will not answer later.
+pub(crate) fn wait_while_alive<T>(
+    alive: impl Fn() -> Result<()>,
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    wait_until(what, deadline, || match alive() {
+        Ok(()) => probe().map(Ok),
+        Err(ended) => Ok(Err(ended.context(format!("waiting for {what}")))),
+    })
+    .flatten()
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::id::IntentId;
+use crate::id::{IntentId, digest};
 use crate::workload::{Workload, WorkloadKind};
 
 /// Annotation on a target: the id of the last intent that changed it. It answers "did it land?".
@@ -51,6 +51,11 @@ impl Snapshot {
     /// The intent that stamped the object last.
     pub fn stamp(&self) -> Option<IntentId> {
         self.annotations.get(STAMP_INTENT)?.parse().ok()
+    }
+
+    /// Digest of `spec`.
+    pub fn spec_digest(&self) -> Arc<str> {
+        digest(self.spec.to_string().as_bytes()).into()
     }
 
     /// `spec.paused` of a Deployment.

@@ -197,6 +197,20 @@ pub fn screen(request: ActionRequest, history: &History, rules: &Guardrails, now
     settle(request, reasons, |request| Cleared { request })
 }
 
+/// Asked of what was admitted but is not sent yet: a pause holds it, and its signal may expire meanwhile.
+pub fn screen_again(scene: &Scene<'_>) -> Verdict<()> {
+    let request = || scene.request.clone();
+    if let Err(reason) = pause::paused(scene) {
+        return Verdict::Defer(Objections { request: request(), reasons: vec![reason] });
+    }
+    if scene.request.undoes().is_none()
+        && let Err(reason) = time::fresh(scene)
+    {
+        return Verdict::Deny(Objections { request: request(), reasons: vec![reason] });
+    }
+    Verdict::Pass(())
+}
+
 /// What a shadow policy would have met. Empty: it would have acted.
 pub fn screen_shadow(
     request: &ActionRequest,

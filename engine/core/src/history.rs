@@ -87,7 +87,14 @@ impl History {
                     self.symptoms.entry(symptom.target.clone()).or_default().saw(symptom);
                 }
             }
-            Record::Started(_) | Record::Fence => {}
+            Record::Fence => {
+                if let Topic::Intent(id) = entry.topic
+                    && let Some(intent) = self.intents.get_mut(&id)
+                {
+                    intent.fenced(entry.revision);
+                }
+            }
+            Record::Started(_) => {}
         }
         self.prune();
         Ok(())

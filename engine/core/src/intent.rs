@@ -242,6 +242,11 @@ impl Intent {
         Ok(())
     }
 
+    /// A fence took this position: what was sent there unanswered can no longer land.
+    pub(crate) fn fenced(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
     /// Identity.
     pub fn id(&self) -> IntentId {
         self.id

@@ -58,6 +58,9 @@ pub struct Change {
     pub resource_version: Arc<str>,
     /// `metadata.generation` of that version.
     pub generation: i64,
+    /// Digest of the `spec` of that version: tells a spec that somebody changed from one that only looks newer, since
+    /// an annotation alone bumps a Deployment's generation.
+    pub base: Arc<str>,
     /// What changes.
     pub edit: Edit,
 }
@@ -111,6 +114,7 @@ pub fn plan(action: &Action, seen: &Snapshot, at: Timestamp) -> Result<Change, D
         uid: seen.uid.clone(),
         resource_version: seen.resource_version.clone(),
         generation: seen.rollout.generation,
+        base: seen.spec_digest(),
         edit,
     })
 }

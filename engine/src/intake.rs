@@ -1,0 +1,124 @@
+//! Bytes to signals, and signals to their end. One target is decided in order and never concurrently inside one process.
+
+mod reader;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use flyball_core::ports::{Delivery, Signals};
+use flyball_core::record::Symptom;
+use flyball_core::signal::{Signal, SignalKind};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+pub use reader::Reader;
+
+use crate::notes::{Notes, Unheard};
+use crate::pipeline::{Decision, Engine};
+use crate::recent::Recent;
+
+/// Decisions at once. A decision that acts waits for the API server and the ledger, so there are more of them than cores.
+const WORKERS: usize = 64;
+/// Signals queued per worker: enough that a batch from the bus does not stall on one busy target.
+const QUEUE: usize = 256;
+
+type Work = (Signal, Delivery);
+
+/// Takes deliveries to their end.
+pub struct Intake {
+    engine: Arc<Engine>,
+    reader: Reader,
+    notes: Notes,
+    recent: Arc<Recent>,
+}
+
+impl Intake {
+    /// An intake for an engine.
+    pub fn new(engine: Arc<Engine>, reader: Reader, notes: Notes, recent: Arc<Recent>) -> Arc<Self> {
+        Arc::new(Self { engine, reader, notes, recent })
+    }
+
+    /// Runs until the bus ends or the process stops; what was taken up is decided before it returns.
+    pub async fn run(self: Arc<Self>, signals: Arc<dyn Signals>) {
+        let workers = TaskTracker::new();
+        let queues: Vec<mpsc::Sender<Work>> = (0..WORKERS)
+            .map(|_| {
+                let (queue, work) = mpsc::channel(QUEUE);
+                workers.spawn(self.clone().worker(work));
+                queue
+            })
+            .collect();
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.engine.stopping.cancelled() => break,
+                batch = signals.next() => batch,
+            };
+            let Some(batch) = batch else { break };
+            for delivery in batch {
+                self.take(delivery, &queues).await;
+            }
+        }
+        drop(queues);
+        workers.close();
+        workers.wait().await;
+    }
+
+    async fn take(&self, delivery: Delivery, queues: &[mpsc::Sender<Work>]) {
+        match self.reader.read(&delivery.message) {
+            Ok(signal) => {
+                self.recent.push(&signal);
+                let mut hash = DefaultHasher::new();
+                signal.subject.hash(&mut hash);
+                let shard = usize::try_from(hash.finish() % queues.len() as u64).unwrap_or_default();
+                // A worker ends only after its queue is dropped.
+                let _ = queues[shard].send((signal, delivery)).await;
+            }
+            Err(refusal) => {
+                self.engine.telemetry.refused(delivery.message.kind.as_deref(), &refusal);
+                tracing::warn!(
+                    reason = refusal.reason.as_str(),
+                    sequence = delivery.message.sequence,
+                    "Refused a signal: {refusal}"
+                );
+                if let Err(error) = delivery.receipt.refuse(refusal.reason.as_str(), &refusal.to_string()).await {
+                    tracing::error!(%error, "A refused signal could not be kept; it will be delivered again");
+                }
+            }
+        }
+    }
+
+    async fn worker(self: Arc<Self>, mut work: mpsc::Receiver<Work>) {
+        while let Some((signal, delivery)) = work.recv().await {
+            self.decide(signal, delivery).await;
+        }
+    }
+
+    async fn decide(&self, signal: Signal, delivery: Delivery) {
+        let decided = self.engine.decide(&signal).await;
+        self.engine.telemetry.decided(&signal, &decided, self.engine.book.now());
+        self.symptom(&signal, decided.request.as_ref().map(|it| &it.target)).await;
+        let unheard = Unheard::of(&signal, &decided);
+        match decided.decision {
+            // On the ledger already: nothing is lost if this acknowledgement is.
+            Decision::Recorded(_) | Decision::Deferred(_) | Decision::Known => {
+                self.notes.hear(unheard, None).await;
+                delivery.receipt.acknowledge(false).await;
+            }
+            Decision::Nothing(_) | Decision::Denied(_) | Decision::Joined(_) => {
+                self.notes.hear(unheard, Some(delivery.receipt)).await;
+            }
+        }
+    }
+
+    /// Chance decides which replica sees that a symptom is still there, or gone; the ledger tells the one that verifies.
+    async fn symptom(&self, signal: &Signal, target: Option<&flyball_core::workload::Workload>) {
+        let target = target.unwrap_or(&signal.subject);
+        if self.engine.book.history().open_on(target).is_empty() {
+            return;
+        }
+        let cleared = matches!(&signal.kind, SignalKind::Anomaly(it) if !it.is_anomaly);
+        self.notes.symptom(Symptom { target: target.clone(), observed_at: signal.observed_at, cleared }).await;
+    }
+}

@@ -1,0 +1,104 @@
+//! What people ask for: the newest decisions, as a bounded fold of the ledger.
+
+use std::collections::VecDeque;
+
+use flyball_core::deny::DenyReason;
+use flyball_core::history::History;
+use flyball_core::id::IntentId;
+use flyball_core::record::{Deferral, Entry, Folded, Pause, Record, Release, Verdict};
+use jiff::Timestamp;
+
+/// Decisions kept for `flyball get decisions`: about a megabyte, and more than anybody scrolls. Older ones are in the ledger.
+const KEPT: usize = 5_000;
+
+/// One line of the journal.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its id: the intent's, or one made of its position in the ledger.
+    pub id: String,
+    /// The ledger's time.
+    pub at: Timestamp,
+    /// What was decided.
+    pub decision: Decided,
+}
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub enum Decided {
+    /// An intent: where it stands is in the history.
+    Intent(IntentId),
+    /// Signals that led to nothing.
+    Folded(Folded),
+    /// A request that began to wait.
+    Deferred(Deferral),
+    /// A request that waited in vain.
+    Released(Release),
+}
+
+/// The newest lines, oldest first.
+#[derive(Debug, Default)]
+pub struct Journal {
+    lines: VecDeque<Line>,
+    paused: Vec<(Timestamp, Pause, u64)>,
+}
+
+impl Journal {
+    /// Folds an entry in.
+    pub fn apply(&mut self, entry: &Entry, _history: &History) {
+        let at = entry.at;
+        let place = entry.revision;
+        match &entry.record {
+            Record::Admitted(admissions) => {
+                for it in admissions {
+                    self.push(it.id.to_string(), at, Decided::Intent(it.id));
+                }
+            }
+            Record::Folded(notes) => {
+                for (index, note) in notes.iter().enumerate() {
+                    self.count_suppressed(note);
+                    self.push(format!("n{place}-{index}"), at, Decided::Folded(note.clone()));
+                }
+            }
+            Record::Deferred(it) => self.push(format!("w{place}"), at, Decided::Deferred(it.clone())),
+            Record::Released(it) => self.push(format!("r{place}"), at, Decided::Released(it.clone())),
+            Record::Paused(pause) => self.paused.push((at, pause.clone(), 0)),
+            Record::Resumed(resume) => self.paused.retain(|(_, pause, _)| pause.id != resume.id),
+            Record::Happened(_) | Record::Symptom(_) | Record::Started(_) | Record::Fence => {}
+        }
+    }
+
+    fn count_suppressed(&mut self, note: &Folded) {
+        let Verdict::Denied(reasons) = &note.verdict else { return };
+        for reason in reasons {
+            if let DenyReason::Paused { pause: id, .. } = reason {
+                for (_, pause, suppressed) in &mut self.paused {
+                    if *pause.id == **id {
+                        *suppressed += note.count;
+                    }
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, id: String, at: Timestamp, decision: Decided) {
+        if self.lines.len() == KEPT {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line { id, at, decision });
+    }
+
+    /// The newest lines first.
+    pub fn newest(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().rev()
+    }
+
+    /// One line.
+    pub fn line(&self, id: &str) -> Option<&Line> {
+        self.lines.iter().rev().find(|line| line.id == id)
+    }
+
+    /// Pauses that were not released, with how many signals each has suppressed.
+    pub fn pauses(&self) -> &[(Timestamp, Pause, u64)] {
+        &self.paused
+    }
+}

@@ -1,0 +1,237 @@
+//! The ledger, tailed into memory: reads are a fold in this process, writes go to the ledger and count once they came back.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use flyball_core::history::History;
+use flyball_core::id::{IntentId, Revision};
+use flyball_core::intent::Event;
+use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Tail, Write};
+use flyball_core::record::{Entry, Record, Topic};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use crate::journal::Journal;
+
+/// How long to wait before asking a ledger again that did not answer. Longer than a blip, shorter than anybody's patience.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_millis(300);
+
+/// Why a process must stop deciding.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The ledger contradicts itself: nothing may be decided on it.
+    #[error("the ledger cannot be trusted: {0}")]
+    Contradiction(String),
+    /// The process is stopping.
+    #[error("stopping")]
+    Stopping,
+}
+
+/// The ledger and its fold.
+pub struct Book {
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    history: RwLock<History>,
+    journal: RwLock<Journal>,
+    applied: watch::Sender<Revision>,
+    time: Mutex<LedgerTime>,
+}
+
+/// The newest entry's time plus what the local monotonic clock has run since, never backwards.
+#[derive(Clone, Copy)]
+struct LedgerTime {
+    at: Timestamp,
+    read: SignedDuration,
+}
+
+impl Book {
+    /// Folds what is there. The returned future follows the ledger from then on and ends only with a reason to halt.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or contradicts itself.
+    pub async fn open(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Arc<Self>, impl Future<Output = Halt> + Send + use<>), PortError> {
+        let newest = ledger.newest().await?;
+        let mut tail = ledger.follow(Revision::default()).await?;
+        let time = LedgerTime { at: Timestamp::MIN, read: clock.monotonic() };
+        let book = Arc::new(Self {
+            ledger,
+            clock,
+            history: RwLock::default(),
+            journal: RwLock::default(),
+            applied: watch::Sender::new(Revision::default()),
+            time: Mutex::new(time),
+        });
+        while *book.applied.borrow() < newest {
+            let entry = tail.next().await?;
+            book.apply(&entry).map_err(|halt| PortError::Unavailable(halt.to_string()))?;
+        }
+        let following = book.clone();
+        Ok((book, async move { following.tail(tail).await }))
+    }
+
+    async fn tail(&self, mut tail: Box<dyn Tail>) -> Halt {
+        loop {
+            match tail.next().await {
+                Ok(entry) => {
+                    if let Err(halt) = self.apply(&entry) {
+                        return halt;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "The ledger's tail broke; following again");
+                    tail = self.follow_again().await;
+                }
+            }
+        }
+    }
+
+    async fn follow_again(&self) -> Box<dyn Tail> {
+        loop {
+            let after = *self.applied.borrow();
+            match self.ledger.follow(after).await {
+                Ok(tail) => return tail,
+                Err(_) => self.clock.sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    fn apply(&self, entry: &Entry) -> Result<(), Halt> {
+        if entry.revision <= *self.applied.borrow() {
+            return Ok(());
+        }
+        {
+            let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
+            history.apply(entry).map_err(|error| Halt::Contradiction(format!("entry {}: {error}", entry.revision)))?;
+            let mut journal = self.journal.write().unwrap_or_else(PoisonError::into_inner);
+            journal.apply(entry, &history);
+            let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = self.clock.monotonic();
+            *time = LedgerTime { at: entry.at.max(elapsed(*time, read)), read };
+        }
+        self.applied.send_replace(entry.revision);
+        Ok(())
+    }
+
+    /// The ledger's time. Before the first entry it is the local clock's.
+    pub fn now(&self) -> Timestamp {
+        let time = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        if time.at == Timestamp::MIN { self.clock.now() } else { elapsed(time, self.clock.monotonic()) }
+    }
+
+    /// The fold. Held for a moment only, never over an await.
+    pub fn history(&self) -> RwLockReadGuard<'_, History> {
+        self.history.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fold, to hold a place in it.
+    pub fn history_mut(&self) -> RwLockWriteGuard<'_, History> {
+        self.history.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What people ask for.
+    pub fn journal(&self) -> RwLockReadGuard<'_, Journal> {
+        self.journal.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells each time the fold has grown.
+    pub fn changes(&self) -> watch::Receiver<Revision> {
+        self.applied.subscribe()
+    }
+
+    /// Waits until the fold contains `revision`.
+    pub async fn reached(&self, revision: Revision) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.changes().wait_for(|applied| *applied >= revision).await;
+    }
+
+    /// Appends, and returns when the fold contains it.
+    ///
+    /// # Errors
+    /// As the ledger says. `Unknown` is settled by `settle`.
+    pub async fn append(&self, write: Write) -> Result<Revision, AppendError> {
+        let (revision, _) = self.ledger.append(write).await?;
+        self.reached(revision).await;
+        Ok(revision)
+    }
+
+    /// Settles an append of a compared topic that had no answer: a fence at the same position either lands, and the lost
+    /// one never can, or it is refused because something is there. Either way the fold tells afterwards.
+    pub async fn settle(&self, topic: Topic, expect: Revision) {
+        loop {
+            match self.append(Write { topic, expect: Some(expect), record: Record::Fence }).await {
+                Ok(_) => return,
+                Err(AppendError::Lost) => return self.catch_up(topic, expect).await,
+                Err(AppendError::Unknown(_) | AppendError::Refused(_)) => self.clock.sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    /// After a lost compare: waits until the fold knows the entry that won.
+    pub async fn catch_up(&self, topic: Topic, stale: Revision) {
+        let newer = || {
+            let history = self.history();
+            match topic {
+                Topic::Admit => history.admit_revision() > stale,
+                Topic::Intent(id) => history.intent(id).is_none_or(|it| it.revision() > stale),
+                Topic::Note => true,
+            }
+        };
+        let mut changes = self.changes();
+        while !newer() {
+            // The sender lives in `self`, so waiting cannot fail.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Writes what happened to an intent. False: somebody else wrote first, so it is no longer ours.
+    pub async fn happened(&self, id: IntentId, event: Event) -> bool {
+        let topic = Topic::Intent(id);
+        let Some((_, before, _)) = self.newest_event(id) else { return false };
+        loop {
+            let Some((known, ..)) = self.newest_event(id) else { return false };
+            let write = Write { topic, expect: Some(known), record: Record::Happened(event.clone()) };
+            match self.append(write).await {
+                Ok(_) => return true,
+                Err(AppendError::Lost) => self.catch_up(topic, known).await,
+                Err(error) => {
+                    tracing::warn!(intent = %id, %error, "Settling an unanswered ledger entry");
+                    self.clock.sleep(ASK_AGAIN).await;
+                    self.settle(topic, known).await;
+                }
+            }
+            // Something took the position: our own entry after all, somebody else's, or only a fence.
+            match self.newest_event(id) {
+                Some((_, count, Some(last))) if count > before => return last == event,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+    }
+
+    fn newest_event(&self, id: IntentId) -> Option<(Revision, usize, Option<Event>)> {
+        let history = self.history();
+        let intent = history.intent(id)?;
+        let events = intent.events();
+        Some((intent.revision(), events.len(), events.last().map(|(_, event)| event.clone())))
+    }
+
+    /// Writes a note, again and again until it is there.
+    pub async fn note(&self, record: Record) {
+        loop {
+            match self.append(Write { topic: Topic::Note, expect: None, record: record.clone() }).await {
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "The ledger did not take a note; trying again");
+                    self.clock.sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+fn elapsed(time: LedgerTime, read: SignedDuration) -> Timestamp {
+    time.at.saturating_add(read - time.read).unwrap_or(Timestamp::MAX)
+}

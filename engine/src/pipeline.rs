@@ -1,0 +1,200 @@
+//! The whole engine on one screen: `decide` takes a signal to its end or to an intent, `drive` takes an intent to its end.
+//! Neither has recovery code: what is found on the ledger is driven like what was just written.
+
+mod drive;
+mod read_back;
+mod undo;
+mod watch;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use flyball_core::action::ActionRequest;
+use flyball_core::deny::NoAction;
+use flyball_core::guardrail::{
+    Admitted, Cleared, Objections, Verdict, forbidden, judge, screen, screen_shadow, unreadable,
+};
+use flyball_core::id::IntentId;
+use flyball_core::mapper::propose;
+use flyball_core::policy::PolicySet;
+use flyball_core::ports::{Clock, Cluster, PortError};
+use flyball_core::record::{Deferral, Record, WaitKey};
+use flyball_core::signal::Signal;
+use jiff::Timestamp;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admit::{Admittance, Admitter};
+use crate::ledger::Book;
+use crate::telemetry::Telemetry;
+
+/// Requests that may wait at once. A room fuller than this would be judged for so long that its signals expire in it.
+const ROOM: usize = 1_000;
+
+/// What decides and drives.
+pub struct Engine {
+    /// The ledger.
+    pub book: Arc<Book>,
+    /// The line in which admissions are written.
+    pub admitter: Admitter,
+    /// The hands.
+    pub cluster: Arc<dyn Cluster>,
+    /// Time to wait by.
+    pub clock: Arc<dyn Clock>,
+    /// The policies in force.
+    pub policies: ArcSwap<PolicySet>,
+    /// What is told to the outside.
+    pub telemetry: Telemetry,
+    /// The cluster's name.
+    pub cluster_name: Arc<str>,
+    /// The drivers: each owned here and awaited at the end.
+    pub drivers: TaskTracker,
+    /// Set once: finish the step you are in, then stop.
+    pub stopping: CancellationToken,
+    /// Held to send, taken whole to pause: a pause is acknowledged when nothing is on its way any more.
+    pub gate: RwLock<()>,
+}
+
+/// What became of a signal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Nothing asks for anything.
+    Nothing(NoAction),
+    /// A guardrail denied it.
+    Denied(Objections),
+    /// It joined a request that waits already, with what that one waits for.
+    Joined(Objections),
+    /// It waits.
+    Deferred(Objections),
+    /// It is an intent.
+    Recorded(IntentId),
+    /// The same delivery again: its end is on the ledger already.
+    Known,
+}
+
+/// A decision with what shadow policies made of the signal, and when each stage ended.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What became of it.
+    pub decision: Decision,
+    /// What was asked, if anything.
+    pub request: Option<ActionRequest>,
+    /// What shadow policies would have asked, and what would have denied it.
+    pub shadows: Vec<Objections>,
+    /// When each stage ended, by the local clock.
+    pub times: Times,
+}
+
+/// The ends of the stages.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The signal was taken up.
+    pub began: Timestamp,
+    /// The policies were asked.
+    pub mapped: Timestamp,
+    /// The guardrails were asked.
+    pub judged: Timestamp,
+    /// The ledger has it.
+    pub recorded: Timestamp,
+}
+
+impl Engine {
+    /// Takes a signal to its end, or to an intent on the ledger.
+    pub async fn decide(self: &Arc<Self>, signal: &Signal) -> Decided {
+        let began = self.clock.now();
+        let policies = self.policies.load_full();
+        let proposal = propose(&policies, signal);
+        let mapped = self.clock.now();
+        let shadows = proposal.shadows.into_iter().map(|request| self.shadow(request, &policies)).collect();
+        let mut times = Times { began, mapped, judged: mapped, recorded: mapped };
+        let (decision, request) = match proposal.act {
+            Err(silence) => (Decision::Nothing(silence), None),
+            Ok(request) => (self.ask(request.clone(), &policies, &mut times).await, Some(request)),
+        };
+        times.recorded = self.clock.now();
+        Decided { decision, request, shadows, times }
+    }
+
+    fn shadow(&self, request: ActionRequest, policies: &PolicySet) -> Objections {
+        let reasons = screen_shadow(&request, &self.book.history(), &policies.guardrails, self.book.now());
+        Objections { request, reasons }
+    }
+
+    async fn ask(self: &Arc<Self>, request: ActionRequest, policies: &Arc<PolicySet>, times: &mut Times) -> Decision {
+        if self.known(&request) {
+            return Decision::Known;
+        }
+        if let Some(objections) = self.waits_already(&request, policies) {
+            return Decision::Joined(objections);
+        }
+        let verdict = screen(request, &self.book.history(), &policies.guardrails, self.book.now());
+        let verdict = match verdict {
+            Verdict::Pass(cleared) => self.inspect(cleared, policies).await,
+            Verdict::Defer(objections) => Verdict::Defer(objections),
+            Verdict::Deny(objections) => Verdict::Deny(objections),
+        };
+        times.judged = self.clock.now();
+        let admittance = match verdict {
+            Verdict::Pass(admitted) => self.admitter.admit(admitted, policies.clone()).await,
+            Verdict::Defer(objections) => Admittance::Deferred(objections),
+            Verdict::Deny(objections) => Admittance::Denied(objections),
+        };
+        match admittance {
+            Admittance::Recorded(id) => {
+                self.start(id);
+                Decision::Recorded(id)
+            }
+            Admittance::Denied(objections) => Decision::Denied(objections),
+            Admittance::Deferred(objections) => self.defer(objections).await,
+        }
+    }
+
+    /// The second look: a fresh read of the target.
+    pub(crate) async fn inspect(&self, cleared: Cleared, policies: &PolicySet) -> Verdict<Admitted> {
+        match self.cluster.snapshot(cleared.request()).await {
+            Ok(seen) => judge(cleared, seen.as_ref(), &self.book.history(), &policies.guardrails, self.book.now()),
+            Err(PortError::Forbidden(detail)) => forbidden(cleared, detail),
+            Err(PortError::Unavailable(detail)) => unreadable(cleared, detail),
+        }
+    }
+
+    /// Whether this very delivery has led to an intent or a waiter already: a redelivery needs no second record.
+    fn known(&self, request: &ActionRequest) -> bool {
+        let history = self.book.history();
+        let same = |other: &ActionRequest| {
+            request.evidence.sequence != 0
+                && other.cause == request.cause
+                && other.evidence.sequence == request.evidence.sequence
+        };
+        history.led_to(&request.cause).and_then(|id| history.intent(id)).is_some_and(|it| same(it.request()))
+            || history.waiter(&WaitKey::of(request)).is_some_and(|it| same(&it.deferral.request))
+    }
+
+    /// One waiter per target and policy: a later signal is folded into it, unless something else speaks against it.
+    fn waits_already(&self, request: &ActionRequest, policies: &PolicySet) -> Option<Objections> {
+        let history = self.book.history();
+        let waiter = history.waiter(&WaitKey::of(request))?;
+        match screen(request.clone(), &history, &policies.guardrails, self.book.now()) {
+            Verdict::Deny(_) => None,
+            _ => Some(Objections { request: request.clone(), reasons: waiter.deferral.objections.clone() }),
+        }
+    }
+
+    async fn defer(&self, objections: Objections) -> Decision {
+        let Objections { request, reasons } = &objections;
+        let key = WaitKey::of(request);
+        if self.book.history().waiting().count() >= ROOM {
+            return Decision::Denied(objections);
+        }
+        let deferral = Deferral { request: request.clone(), objections: reasons.clone() };
+        self.admitter.write(|history| history.waiter(&key).is_none().then(|| Record::Deferred(deferral.clone()))).await;
+        Decision::Deferred(objections)
+    }
+
+    /// Starts to drive an intent.
+    pub fn start(self: &Arc<Self>, id: IntentId) {
+        let engine = self.clone();
+        self.drivers.spawn(async move { engine.drive(id).await });
+    }
+}

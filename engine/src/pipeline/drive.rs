@@ -1,0 +1,208 @@
+//! An intent from its admission to its end. Each turn looks at the stage that the ledger holds and does its one next step.
+
+use std::sync::Arc;
+
+use flyball_core::action::Cause;
+use flyball_core::deny::DenyReason;
+use flyball_core::guardrail::{Scene, Verdict, screen_again};
+use flyball_core::id::IntentId;
+use flyball_core::intent::{Event, Execution, Intent, Stage, Writer};
+use flyball_core::outcome::Outcome;
+use jiff::SignedDuration;
+
+use super::Engine;
+
+/// How often a change is planned anew after a conflict. A target whose status churns conflicts a few times; one that still
+/// does after this many is fought over.
+const MAX_ATTEMPTS: u32 = 12;
+/// The first wait before an unsettled send is read back, and the longest: reads are safe to repeat, and an API server that
+/// comes back is noticed within the longest.
+const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_millis(100), SignedDuration::from_secs(2));
+
+/// What a step of the drive tells the next turn.
+pub(super) enum Step {
+    /// The ledger has moved: look again.
+    On,
+    /// It is over, or no longer ours.
+    Stop,
+}
+
+impl Engine {
+    /// Takes an intent to its end, whatever stage it is found in.
+    pub async fn drive(self: Arc<Self>, id: IntentId) {
+        if !self.take_over(id).await {
+            return;
+        }
+        loop {
+            let Some(intent) = self.book.history().intent(id).cloned() else { return };
+            let step = match intent.stage() {
+                Stage::Recorded => self.send(&intent).await,
+                Stage::Sending { .. } | Stage::Unknown { .. } => self.read_back(&intent).await,
+                Stage::Applied { .. } | Stage::RolledOut { .. } => self.watch(&intent).await,
+                Stage::Undoing { .. } => self.clone().undo(&intent).await,
+                Stage::Closed { .. } => Step::Stop,
+            };
+            if matches!(step, Step::Stop) || self.stopping.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// An intent that another process drove is signed over first, so that the other finds its appends refused.
+    async fn take_over(&self, id: IntentId) -> bool {
+        let mine = self.admitter.writer();
+        let Some(writer) = self.book.history().intent(id).filter(|it| it.is_open()).map(|it| it.writer().clone())
+        else {
+            return false;
+        };
+        if writer.process == mine.process {
+            return true;
+        }
+        let by = Writer { epoch: writer.epoch + 1, ..mine.clone() };
+        tracing::info!(intent = %id, from = %writer.replica, "Takes over an open intent");
+        self.book.happened(id, Event::TakenOver { by }).await
+    }
+
+    pub(super) async fn close(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
+        self.write(intent, Event::Closed { outcome, detail }).await;
+        Step::Stop
+    }
+
+    pub(super) async fn write(&self, intent: &Intent, event: Event) -> Step {
+        if self.book.happened(intent.id(), event).await { Step::On } else { Step::Stop }
+    }
+
+    /// Records an attempt, sends it once, and writes down what is known of it.
+    async fn send(&self, intent: &Intent) -> Step {
+        if intent.attempts() >= MAX_ATTEMPTS {
+            let detail = format!("the target changed under {MAX_ATTEMPTS} attempts in a row");
+            return self.close(intent, Outcome::Superseded, detail).await;
+        }
+        if let Some(step) = self.hold(intent).await {
+            return step;
+        }
+        let gate = self.gate.read().await;
+        // A pause that came while we stood at the gate is on the ledger before it takes the gate: look once more.
+        if !matches!(self.held(intent), Verdict::Pass(())) {
+            return Step::On;
+        }
+        let mut change = intent.change().clone();
+        if intent.attempts() > 0 {
+            match self.plan_again(intent).await {
+                Ok(again) => change = again,
+                Err(step) => return step,
+            }
+        }
+        let number = intent.attempts() + 1;
+        if matches!(self.write(intent, Event::Attempted { number, change }).await, Step::Stop) {
+            return Step::Stop;
+        }
+        let Some(attempt) = self.book.history().intent(intent.id()).and_then(Intent::attempt) else { return Step::On };
+        let sent = self.clock.now();
+        let execution = self.cluster.execute(attempt).await;
+        drop(gate);
+        self.telemetry.executed(intent, number, &execution, sent, self.clock.now());
+        self.settle(intent, execution).await
+    }
+
+    pub(super) async fn settle(&self, intent: &Intent, execution: Execution) -> Step {
+        match execution {
+            Execution::Applied(receipt) => self.write(intent, Event::Applied(receipt)).await,
+            Execution::Rejected(reason) => {
+                tracing::warn!(intent = %intent.id(), target = %intent.request().target, reason = reason.label(), "The API server rejected the change");
+                self.close(intent, Outcome::Rejected, rejection(&reason)).await
+            }
+            Execution::Conflict(detail) | Execution::Unknown(detail) => {
+                self.write(intent, Event::Unanswered { detail }).await
+            }
+        }
+    }
+
+    /// What was admitted but not yet sent is held by a pause, and dropped if its signal expires meanwhile. An undo puts
+    /// things right and is held like everything else: a person said stop.
+    async fn hold(&self, intent: &Intent) -> Option<Step> {
+        match self.held(intent) {
+            Verdict::Pass(()) => None,
+            Verdict::Defer(_) => {
+                let mut changes = self.book.changes();
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = self.clock.sleep(SignedDuration::from_secs(1)) => {}
+                    () = self.stopping.cancelled() => return Some(Step::Stop),
+                }
+                Some(Step::On)
+            }
+            Verdict::Deny(objections) => {
+                let why = objections.reasons.first().map_or("denied", DenyReason::label);
+                Some(self.close(intent, Outcome::Cancelled, format!("not sent: {why}")).await)
+            }
+        }
+    }
+
+    fn held(&self, intent: &Intent) -> Verdict<()> {
+        let policies = self.policies.load_full();
+        let history = self.book.history();
+        screen_again(&Scene {
+            request: intent.request(),
+            history: &history,
+            rules: &policies.guardrails,
+            now: self.book.now(),
+        })
+    }
+
+    /// After a conflict: the same change against the newest version, if the reason to act still holds.
+    async fn plan_again(&self, intent: &Intent) -> Result<flyball_core::plan::Change, Step> {
+        let mut wait = READ_AGAIN.0;
+        loop {
+            match self.cluster.snapshot(intent.request()).await {
+                Ok(Some(seen)) if seen.uid == intent.change().uid && seen.spec_digest() == intent.change().base => {
+                    let mut change = intent.change().clone();
+                    change.resource_version = seen.resource_version.clone();
+                    change.generation = seen.rollout.generation;
+                    return Ok(change);
+                }
+                Ok(_) => {
+                    let detail = "somebody else changed the target before we did".to_owned();
+                    return Err(self.close(intent, Outcome::Superseded, detail).await);
+                }
+                Err(error) => wait = self.wait_to_read(intent, &error.to_string(), wait).await.ok_or(Step::Stop)?,
+            }
+        }
+    }
+
+    /// Waits before a read is repeated; none when the process stops.
+    pub(super) async fn wait_to_read(
+        &self,
+        intent: &Intent,
+        error: &str,
+        wait: SignedDuration,
+    ) -> Option<SignedDuration> {
+        tracing::warn!(intent = %intent.id(), target = %intent.request().target, error, "The target cannot be read; trying again");
+        tokio::select! {
+            () = self.clock.sleep(wait) => Some((wait * 2).min(READ_AGAIN.1)),
+            () = self.stopping.cancelled() => None,
+        }
+    }
+
+    /// The first wait before a read is repeated.
+    pub(super) fn first_wait() -> SignedDuration {
+        READ_AGAIN.0
+    }
+
+    /// Whether an intent undoes another.
+    pub(super) fn is_undo(intent: &Intent) -> bool {
+        matches!(intent.request().cause, Cause::Undo(_))
+    }
+}
+
+fn rejection(reason: &DenyReason) -> String {
+    let detail = serde_json::to_value(reason).unwrap_or_default();
+    let words: Vec<String> = detail
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "reason")
+        .map(|(key, value)| format!("{key} {value}"))
+        .collect();
+    format!("{}: {}", reason.label(), words.join(", "))
+}

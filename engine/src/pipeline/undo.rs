@@ -1,0 +1,83 @@
+//! Taking back: an undo is an intent like any other, through the front door. Its parent stays open until it has ended, so
+//! that a crash between the two loses nothing.
+
+use std::sync::Arc;
+
+use flyball_core::deny::DenyReason;
+use flyball_core::follow_up::undo_of;
+use flyball_core::guardrail::{Verdict, screen};
+use flyball_core::id::IntentId;
+use flyball_core::intent::{Intent, Stage};
+use flyball_core::outcome::Outcome;
+use jiff::SignedDuration;
+
+use super::Engine;
+use super::drive::Step;
+use crate::admit::Admittance;
+
+/// How long to wait before a deferred undo is asked again.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+
+impl Engine {
+    pub(super) async fn undo(self: Arc<Self>, parent: &Intent) -> Step {
+        let Stage::Undoing { undo, verdict, detail } = parent.stage() else { return Step::On };
+        let found = self.book.history().intent(*undo).map(|it| (it.is_open(), it.stage().clone()));
+        match found {
+            Some((false, Stage::Closed { outcome, detail: how, .. })) if outcome.is_success() => {
+                self.end(parent, Outcome::RolledBack, format!("{detail}; undone: {how}")).await
+            }
+            Some((false, stage)) => {
+                self.end(parent, Outcome::Failed, format!("{detail}; the undo ended {}", stage.label())).await
+            }
+            Some((true, _)) => {
+                // Boxed, since a drive that drives its undo would otherwise contain itself.
+                Box::pin(self.clone().drive(*undo)).await;
+                if self.book.history().intent(*undo).is_some_and(Intent::is_open) { Step::Stop } else { Step::On }
+            }
+            None => self.ask_for_undo(parent, *verdict, detail).await,
+        }
+    }
+
+    async fn ask_for_undo(&self, parent: &Intent, verdict: Outcome, detail: &str) -> Step {
+        match self.admit_undo(parent).await {
+            Some(Admittance::Recorded(id)) => {
+                tracing::info!(intent = %id, parent = %parent.id(), "Undo recorded");
+                Step::On
+            }
+            Some(Admittance::Denied(objections)) => {
+                let why = objections.reasons.first().map_or("denied", DenyReason::label);
+                tracing::error!(intent = %parent.id(), why, "The undo was denied; a person should look");
+                let outcome = if why == "TargetChanged" { Outcome::Superseded } else { Outcome::Failed };
+                self.end(parent, outcome, format!("{} ({detail}); the undo was denied: {why}", verdict.label())).await
+            }
+            Some(Admittance::Deferred(_)) => {
+                tokio::select! {
+                    () = self.clock.sleep(ASK_AGAIN) => Step::On,
+                    () = self.stopping.cancelled() => Step::Stop,
+                }
+            }
+            None => self.end(parent, verdict, detail.to_owned()).await,
+        }
+    }
+
+    async fn admit_undo(&self, parent: &Intent) -> Option<Admittance> {
+        let request = undo_of(parent)?;
+        let policies = self.policies.load_full();
+        let verdict = screen(request, &self.book.history(), &policies.guardrails, self.book.now());
+        let verdict = match verdict {
+            Verdict::Pass(cleared) => self.inspect(cleared, &policies).await,
+            Verdict::Defer(objections) => Verdict::Defer(objections),
+            Verdict::Deny(objections) => Verdict::Deny(objections),
+        };
+        Some(match verdict {
+            Verdict::Pass(admitted) => self.admitter.admit(admitted, policies).await,
+            Verdict::Defer(objections) => Admittance::Deferred(objections),
+            Verdict::Deny(objections) => Admittance::Denied(objections),
+        })
+    }
+
+    /// Whether `id` is driven by its parent.
+    pub(crate) fn driven_by_parent(&self, id: IntentId) -> bool {
+        self.book.history().intent(id).is_some_and(Self::is_undo)
+    }
+}

@@ -1,0 +1,111 @@
+//! Verification, level-triggered: a watch is a hint, a periodic read is the truth.
+
+use flyball_core::facts::Sighting;
+use flyball_core::follow_up::follow_up;
+use flyball_core::intent::{Event, Intent, Stage};
+use flyball_core::outcome::Outcome;
+use flyball_core::plan::Edit;
+use flyball_core::verify::{Verification, complete, verify};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Engine;
+use super::drive::Step;
+
+/// How often a rollout is read without any hint: a stalled watch delays a verdict by no more than this.
+const POLL: SignedDuration = SignedDuration::from_secs(3);
+/// Never read faster than this, however many hints come.
+const SETTLE: SignedDuration = SignedDuration::from_millis(20);
+
+impl Engine {
+    pub(super) async fn watch(&self, intent: &Intent) -> Step {
+        let target = &intent.request().target;
+        let evicted = match &intent.change().edit {
+            Edit::Evict { pod, uid } => Some((&**pod, &**uid)),
+            Edit::Fields { .. } => None,
+        };
+        let began = self.clock.now();
+        let mut complete_since: Option<Timestamp> = None;
+        loop {
+            // The hint is asked for before the read, so that a change right after the read is not slept through.
+            let hint = self.cluster.changed(target);
+            let mut changes = self.book.changes();
+            match self.cluster.sight(target, evicted).await {
+                Ok(seen) => {
+                    let now = self.book.now();
+                    complete_since = Self::since(intent, seen.as_ref(), complete_since, now);
+                    let symptoms = self.book.history().symptoms(target);
+                    if let Some(verdict) = verify(intent, seen.as_ref(), symptoms, complete_since, now) {
+                        return self.conclude(intent, verdict, began).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(intent = %intent.id(), %target, %error, "The rollout cannot be read; trying again")
+                }
+            }
+            let wait = self.next_look(intent, complete_since);
+            tokio::select! {
+                () = self.stopping.cancelled() => return Step::Stop,
+                () = self.clock.sleep(wait) => {}
+                () = hint => self.clock.sleep(SETTLE).await,
+                () = async { while !self.symptom_came(intent, &mut changes).await {} } => {}
+            }
+        }
+    }
+
+    /// Since when every read found the rollout complete.
+    fn since(intent: &Intent, seen: Option<&Sighting>, since: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        let receipt = match intent.stage() {
+            Stage::Applied { receipt, .. } | Stage::RolledOut { receipt, .. } => receipt,
+            _ => return None,
+        };
+        seen.filter(|seen| complete(receipt, seen)).map(|_| since.unwrap_or(now))
+    }
+
+    /// The next moment at which the passing of time alone can change the verdict, or the next poll.
+    fn next_look(&self, intent: &Intent, since: Option<Timestamp>) -> SignedDuration {
+        let spec = &intent.request().verify;
+        let (Stage::Applied { at, .. } | Stage::RolledOut { at, .. }) = intent.stage() else { return POLL };
+        let recovery = spec.recovered.map(|it| it.within);
+        let edges = [Some((*at, spec.timeout)), since.map(|at| (at, spec.stable_for)), since.zip(recovery)];
+        let now = self.book.now();
+        let ahead = edges.into_iter().flatten().filter_map(|(from, length)| from.checked_add(length).ok());
+        let next = ahead.filter(|edge| *edge > now).map(|edge| edge.duration_since(now)).min();
+        next.map_or(POLL, |next| next.min(POLL)).max(SETTLE)
+    }
+
+    async fn symptom_came(
+        &self,
+        intent: &Intent,
+        changes: &mut tokio::sync::watch::Receiver<flyball_core::id::Revision>,
+    ) -> bool {
+        let before = self.book.history().symptoms(&intent.request().target);
+        // The sender lives as long as the book.
+        let _ = changes.changed().await;
+        self.book.history().symptoms(&intent.request().target) != before
+    }
+
+    async fn conclude(&self, intent: &Intent, verdict: Verification, began: Timestamp) -> Step {
+        let (outcome, detail) = match verdict {
+            Verification::RolledOut => return self.write(intent, Event::RolledOut).await,
+            Verification::Over(outcome, detail) => (outcome, detail),
+        };
+        self.telemetry.verified(intent, outcome, &detail, began, self.clock.now());
+        if let Some(request) = follow_up(intent, outcome) {
+            let undo = request.id(&self.cluster_name);
+            tracing::warn!(intent = %intent.id(), target = %request.target, outcome = outcome.label(), detail, "Verification failed; undoing");
+            return self.write(intent, Event::Undoing { undo, verdict: outcome, detail }).await;
+        }
+        if outcome.is_success() {
+            tracing::info!(intent = %intent.id(), target = %intent.request().target, outcome = outcome.label(), detail, "Verified");
+        } else {
+            tracing::error!(intent = %intent.id(), target = %intent.request().target, outcome = outcome.label(), detail, "Not verified; a person should look");
+        }
+        self.end(intent, outcome, detail).await
+    }
+
+    pub(super) async fn end(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
+        let step = self.close(intent, outcome, detail).await;
+        self.telemetry.ended(intent, outcome, self.book.now());
+        step
+    }
+}

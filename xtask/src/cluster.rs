@@ -1,0 +1,53 @@
+//! A cluster to play with: `cargo xtask cluster`.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use flyball_devcluster::{Cluster, NatsServer, Options, SHARED_CLUSTER, Workload, namespace, wait_ready};
+
+/// The shop: a name and a number of replicas each.
+const SHOP: [(&str, u32); 3] = [("cart", 3), ("checkout", 2), ("payments", 2)];
+
+/// Soon enough for a person to see a hung rollout be reported.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs until a signal ends the process. No handler: the cluster's guardian cleans up after every kind of end.
+pub(crate) fn run() -> Result<ExitCode> {
+    let nats = NatsServer::start()?;
+    let cluster = Cluster::start(&Options::default())?;
+    open_shop(&cluster)?;
+    println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+    println!("export NATS_URL={}", nats.url());
+    println!("export {SHARED_CLUSTER}={}", cluster.folder().display());
+    println!("{HINTS}");
+    loop {
+        thread::park();
+    }
+}
+
+fn open_shop(cluster: &Cluster) -> Result<()> {
+    let api = cluster.api();
+    api.create(&namespace("shop"))?;
+    let workloads = SHOP
+        .map(|(name, replicas)| Workload::new("shop", name).replicas(replicas).progress_deadline(PROGRESS_DEADLINE));
+    for workload in &workloads {
+        api.create(&workload.deployment())?;
+    }
+    for workload in &workloads {
+        wait_ready(api, &workload.path("deployments"), Duration::from_secs(60))?;
+    }
+    Ok(())
+}
+
+const HINTS: &str = r#"
+# Paste the lines above into another terminal. Then, for example:
+#   kubectl -n shop get deployments,pods
+# A bad release, and its healing:
+#   kubectl -n shop patch deployment checkout -p '{"spec":{"template":{"metadata":{"annotations":{"test.flyball.dev/pod":"crash"}}}}}'
+#   kubectl -n shop rollout undo deployment checkout
+# Other fates of pods: oom, image-pull, never-ready, slow.
+# Tests use this cluster while FLYBALL_TEST_CLUSTER is set:
+#   cargo test --workspace
+# Ctrl-C ends it and leaves nothing."#;

@@ -1,0 +1,52 @@
+//! All tests, against one cluster: `cargo xtask test`.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use flyball_devcluster::{Cluster, Options, SHARED_CLUSTER, Tools, can_run};
+
+use crate::step::{cargo, succeeds};
+
+/// Builds, starts the cluster and runs the tests; answers with the exit code of `cargo test`.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let real = can_run();
+    if real {
+        Tools::ensure()?;
+    }
+    // Before the cluster starts, so that compiler and servers do not fight for the machine.
+    let builds = args.iter().map(String::as_str).take_while(|arg| *arg != "--");
+    if !succeeds(cargo(["test", "--no-run"]).args(scope(args)).args(builds))? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let cluster =
+        if real && env::var_os(SHARED_CLUSTER).is_none() { Some(Cluster::start(&Options::default())?) } else { None };
+
+    let mut test = cargo(["test"]);
+    test.args(scope(args)).args(args).stdout(Stdio::piped());
+    if let Some(cluster) = &cluster {
+        test.env(SHARED_CLUSTER, cluster.folder());
+    }
+    let mut runner = test.spawn().context("running cargo test")?;
+    let mut closing = Vec::new();
+    let said = BufReader::new(runner.stdout.take().expect("stdout is piped"));
+    for line in said.split(b'\n') {
+        let line = String::from_utf8_lossy(&line.context("reading what the tests say")?).into_owned();
+        println!("{line}");
+        if line.starts_with("test result:") {
+            closing.push(line);
+        }
+    }
+    let status = runner.wait().context("running cargo test")?;
+    println!("{} test binaries said:\n{}", closing.len(), closing.join("\n"));
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Everything, unless somebody asks for packages.
+fn scope(args: &[String]) -> Option<&'static str> {
+    let names_package = |arg: &String| arg == "-p" || arg.starts_with("--package") || arg == "--workspace";
+    let chosen = args.iter().take_while(|arg| *arg != "--").any(names_package);
+    (!chosen).then_some("--workspace")
+}
