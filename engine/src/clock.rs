@@ -6,27 +6,28 @@ use flyball_core::ports::{Answer, Clock};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Wall clock at start plus tokio's monotonic time: the one clock that a paused runtime can drive.
+/// The clock of a process.
 pub struct TokioClock {
     start: Instant,
-    epoch: Timestamp,
+    /// Where virtual time begins; none for the real wall clock.
+    epoch: Option<Timestamp>,
 }
 
 impl TokioClock {
-    /// Starts at `epoch`.
+    /// Virtual time from `epoch`, moved by a paused runtime.
     pub fn starting_at(epoch: Timestamp) -> Self {
-        Self { start: Instant::now(), epoch }
+        Self { start: Instant::now(), epoch: Some(epoch) }
     }
 
-    /// Starts now.
+    /// The machine's clocks.
     pub fn real() -> Self {
-        Self::starting_at(Timestamp::now())
+        Self { start: Instant::now(), epoch: None }
     }
 }
 
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        self.epoch.saturating_add(self.monotonic()).unwrap_or(Timestamp::MAX)
+        self.epoch.map_or_else(Timestamp::now, |epoch| epoch.saturating_add(self.monotonic()).unwrap_or(Timestamp::MAX))
     }
 
     fn monotonic(&self) -> SignedDuration {

@@ -1,7 +1,9 @@
 //! The engine: the core's decisions carried out against real doors. The one binary is `flyball`.
 
 pub mod admit;
+pub mod app;
 pub mod clock;
+pub mod config;
 pub mod intake;
 pub mod journal;
 pub mod ledger;

@@ -14,4 +14,6 @@ impl Telemetry {
     pub fn refused(&self, _k: Option<&str>, _r: &flyball_signals::Refusal) {}
     pub fn decided(&self, _s: &Signal, _d: &Decided, _n: Timestamp) {}
     pub fn released(&self, _r: &Release) {}
+    pub fn gauges(&self, _e: &crate::pipeline::Engine) {}
+    pub async fn flush(&self) {}
 }

@@ -1,0 +1,188 @@
+//! Start in order, stop in reverse. Every task is owned here, named and awaited; if one ends early the process ends.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use arc_swap::ArcSwap;
+use flyball_core::intent::Writer;
+use flyball_core::policy::PolicySet;
+use flyball_core::ports::Ports;
+use flyball_core::record::{Record, Started};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::RwLock;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admit::Admitter;
+use crate::intake::{Intake, Reader};
+use crate::ledger::Book;
+use crate::notes::Notes;
+use crate::pipeline::Engine;
+use crate::ready::Readiness;
+use crate::recent::Recent;
+use crate::telemetry::Telemetry;
+use crate::waiting;
+
+/// How often each part is asked whether it is ready.
+const PROBE: SignedDuration = SignedDuration::from_secs(2);
+/// A local clock further from the ledger's time than this would shorten or stretch what people see; the replica says so.
+const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// How long a stop may take: an effect on its way has a timeout of 10 s.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What has to be known to start.
+pub struct Settings {
+    /// This replica's stable name.
+    pub replica: Arc<str>,
+    /// How messages become signals; names the cluster.
+    pub reader: Reader,
+    /// The policies.
+    pub policies: PolicySet,
+}
+
+/// A running engine.
+pub struct App {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Which part is not ready.
+    pub readiness: Arc<Readiness>,
+    /// The newest signals.
+    pub recent: Arc<Recent>,
+    tasks: JoinSet<(&'static str, String)>,
+    tail: JoinSet<(&'static str, String)>,
+}
+
+impl App {
+    /// Folds the ledger, takes up what is open, and begins to listen.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry) -> Result<Self> {
+        let (book, tail) = Book::open(ports.ledger.clone(), ports.clock.clone()).await?;
+        let process: Arc<str> = uuid::Uuid::now_v7().to_string().into();
+        let writer = Writer { replica: settings.replica.clone(), process, epoch: 0 };
+        let digest = settings.policies.digest.clone();
+        let cluster = settings.reader.cluster.clone();
+        let engine = Arc::new(Engine {
+            admitter: Admitter::new(book.clone(), cluster.clone(), writer),
+            book: book.clone(),
+            cluster: ports.cluster.clone(),
+            clock: ports.clock.clone(),
+            policies: ArcSwap::from_pointee(settings.policies),
+            telemetry,
+            cluster_name: cluster,
+            drivers: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            gate: RwLock::new(()),
+        });
+        let (notes, writing) = Notes::open(book.clone(), ports.clock.clone());
+        let mut app = Self {
+            engine: engine.clone(),
+            readiness: Arc::new(Readiness::of(&["ledger", "cluster", "signals", "policies", "clock"])),
+            recent: Arc::default(),
+            tasks: JoinSet::new(),
+            tail: JoinSet::new(),
+        };
+        app.tail.spawn(async move { ("ledger", tail.await.to_string()) });
+        // Its time is fresh, so the ledger's time is, whatever lay before it.
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        book.note(Record::Started(Started { replica: settings.replica.clone(), policies: digest, version })).await;
+        app.readiness.set("policies", Ok(()));
+        resume(&engine, &settings.replica);
+        app.spawn("notes", writing);
+        app.spawn("waiting room", waiting::attend(engine.clone()));
+        let intake = Intake::new(engine.clone(), settings.reader, notes, app.recent.clone());
+        app.spawn("intake", intake.run(ports.signals.clone()));
+        let (probed, readiness) = (ports.clone(), app.readiness.clone());
+        app.spawn("readiness", probe(probed, engine, readiness));
+        Ok(app)
+    }
+
+    /// Adds a task that lives as long as the process.
+    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            task.await;
+            (name, "ended".to_owned())
+        });
+    }
+
+    /// Runs until `until`, or until a task ends that should not.
+    ///
+    /// # Errors
+    /// Which task ended, and why.
+    pub async fn run(mut self, until: impl Future<Output = ()>) -> Result<()> {
+        let ended = tokio::select! {
+            () = until => None,
+            Some(ended) = self.tasks.join_next() => Some(ended),
+            Some(ended) = self.tail.join_next() => Some(ended),
+        };
+        self.stop().await;
+        match ended {
+            None => Ok(()),
+            Some(Ok((name, why))) => bail!("{name}: {why}"),
+            Some(Err(error)) => bail!("a task failed: {error}"),
+        }
+    }
+
+    /// Stops intake, lets every driver reach its next entry, writes what is folded, and returns.
+    pub async fn stop(mut self) {
+        self.engine.stopping.cancel();
+        let finish = async {
+            self.engine.drivers.close();
+            self.engine.drivers.wait().await;
+            while self.tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(GRACE, finish).await.is_err() {
+            tracing::warn!("Stopping took too long; what is open resumes from the ledger");
+        }
+        self.tasks.shutdown().await;
+        self.tail.shutdown().await;
+        self.engine.telemetry.flush().await;
+    }
+}
+
+/// Drives what this replica had open. An undo is driven by its parent.
+fn resume(engine: &Arc<Engine>, replica: &str) {
+    let open: Vec<_> = {
+        let history = engine.book.history();
+        let mine = history.open().filter(|it| *it.writer().replica == *replica && it.request().undoes().is_none());
+        mine.map(flyball_core::intent::Intent::id).collect()
+    };
+    for id in open {
+        engine.start(id);
+    }
+}
+
+async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
+    let mut wait = SignedDuration::ZERO;
+    loop {
+        tokio::select! {
+            () = engine.stopping.cancelled() => return,
+            () = engine.clock.sleep(wait) => {}
+        }
+        wait = PROBE;
+        let (signals, cluster, ledger) = tokio::join!(ports.signals.ready(), ports.cluster.ready(), ports.ledger.newest());
+        let skew = Timestamp::duration_since(ports.clock.now(), engine.book.now()).abs();
+        let clock = if skew > MAX_SKEW { Err(format!("the local clock is {skew:#} from the ledger's time")) } else { Ok(()) };
+        let states = [
+            ("signals", signals.map_err(|error| error.to_string())),
+            ("cluster", cluster.map_err(|error| error.to_string())),
+            ("ledger", ledger.map(|_| ()).map_err(|error| error.to_string())),
+            ("clock", clock),
+        ];
+        let before = readiness.is_ready();
+        for (part, state) in states {
+            let told = state.clone().err();
+            if readiness.set(part, state) && let Some(error) = told {
+                tracing::warn!(part, error, "Not ready");
+            }
+        }
+        if readiness.is_ready() && !before {
+            tracing::info!("Ready");
+        }
+        engine.telemetry.gauges(&engine);
+    }
+}

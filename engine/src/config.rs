@@ -1,0 +1,291 @@
+//! Configuration as written to configuration as meant. The only reader of files and environment: flags win over
+//! `FLYBALL_…`, which wins over the file; the names are the same in all three.
+
+mod origin;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{ArgMatches, Args, ValueEnum};
+use flyball_core::policy::{PolicySet, load};
+use flyball_core::workload::Workload;
+use serde::Deserialize;
+
+pub use origin::Origin;
+
+/// Flags of `run` and `dev`. Every one can be given as `FLYBALL_…` or in the file, under the same name.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// Configuration file (YAML) with the same names as the flags
+    #[arg(long, value_name = "FILE", env = "FLYBALL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// NATS server, for signals and the ledger
+    #[arg(long, value_name = "URL", env = "FLYBALL_NATS")]
+    pub nats: Option<String>,
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config or the pod's service account
+    #[arg(long, value_name = "FILE", env = "FLYBALL_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the ledger is kept: `nats`, or a file for a single replica
+    #[arg(long, value_name = "nats|FILE", env = "FLYBALL_LEDGER")]
+    pub ledger: Option<String>,
+    /// File or directory of policies
+    #[arg(long, value_name = "PATH", env = "FLYBALL_POLICIES")]
+    pub policies: Option<PathBuf>,
+    /// Name of the cluster, as in the signals' subjects [default: local]
+    #[arg(long, value_name = "NAME", env = "FLYBALL_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Stable name of this replica [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "FLYBALL_REPLICA")]
+    pub replica: Option<String>,
+    /// Namespace of signals that name none [default: default]
+    #[arg(long, value_name = "NAME", env = "FLYBALL_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Address of the API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "FLYBALL_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// File with the bearer token that changing calls need; required on any address but the loopback
+    #[arg(long, value_name = "FILE", env = "FLYBALL_API_TOKEN_FILE")]
+    pub api_token_file: Option<PathBuf>,
+    /// Ask for no token on any address
+    #[arg(long, env = "FLYBALL_NO_AUTH")]
+    pub no_auth: bool,
+    /// Requests a second to the API server [default: 50]
+    #[arg(long, value_name = "N", env = "FLYBALL_KUBE_QPS")]
+    pub kube_qps: Option<u32>,
+    /// Form of the log [default: text]
+    #[arg(long, value_enum, env = "FLYBALL_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, as in RUST_LOG [default: info]
+    #[arg(long, value_name = "FILTER", env = "FLYBALL_LOG")]
+    pub log: Option<String>,
+    /// Print the configuration in force, and where each value came from, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The file, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawFile {
+    nats: Option<String>,
+    kubeconfig: Option<PathBuf>,
+    ledger: Option<String>,
+    policies: Option<PathBuf>,
+    cluster: Option<String>,
+    replica: Option<String>,
+    namespace: Option<String>,
+    listen: Option<SocketAddr>,
+    api_token_file: Option<PathBuf>,
+    no_auth: Option<bool>,
+    kube_qps: Option<u32>,
+    log_format: Option<LogFormat>,
+    log: Option<String>,
+    #[serde(default)]
+    services: BTreeMap<String, String>,
+    #[serde(default)]
+    signals: RawSignals,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSignals {
+    #[serde(default)]
+    streams: Vec<ForeignStream>,
+}
+
+/// A stream of publishers who cannot change their subjects.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignStream {
+    /// Name of the stream.
+    pub stream: String,
+    /// Subjects in it.
+    pub subjects: Vec<String>,
+    /// `anomaly` or `rca`.
+    pub kind: String,
+}
+
+/// Where the ledger is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// A JetStream stream.
+    Nats,
+    /// One file, for one process.
+    File(PathBuf),
+}
+
+/// Configuration as meant.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// NATS server.
+    pub nats: Option<String>,
+    /// Kubeconfig, if one was named.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the ledger is kept, if it was said.
+    pub ledger: Option<LedgerPlace>,
+    /// Policies.
+    pub policies: Option<PathBuf>,
+    /// The cluster's name.
+    pub cluster: Arc<str>,
+    /// This replica's name.
+    pub replica: Arc<str>,
+    /// Namespace of signals that name none.
+    pub namespace: Arc<str>,
+    /// Address of the API.
+    pub listen: SocketAddr,
+    /// Token file.
+    pub api_token_file: Option<PathBuf>,
+    /// No token asked for.
+    pub no_auth: bool,
+    /// Requests a second to the API server.
+    pub kube_qps: u32,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log: String,
+    /// Services that are not named like their workload.
+    pub services: BTreeMap<String, Workload>,
+    /// Foreign streams.
+    pub streams: Vec<ForeignStream>,
+    origins: Vec<(&'static str, String, Origin)>,
+}
+
+impl Config {
+    /// Merges flags, environment and file. `matches` tells flags from environment.
+    ///
+    /// # Errors
+    /// What is wrong, with the file and line where it stands.
+    pub fn load(args: &RunArgs, matches: &ArgMatches) -> Result<Self> {
+        let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let mut seen = origin::Ledger::new(matches);
+        let host = host_name();
+        let config = Self {
+            nats: seen.optional("nats", args.nats.clone(), file.nats),
+            kubeconfig: seen.optional_path("kubeconfig", args.kubeconfig.clone(), file.kubeconfig),
+            ledger: seen.optional("ledger", args.ledger.clone(), file.ledger).map(|it| match it.as_str() {
+                "nats" => LedgerPlace::Nats,
+                path => LedgerPlace::File(path.strip_prefix("file:").unwrap_or(path).into()),
+            }),
+            policies: seen.optional_path("policies", args.policies.clone(), file.policies),
+            cluster: seen.value("cluster", args.cluster.clone(), file.cluster, "local".to_owned()).into(),
+            replica: seen.value("replica", args.replica.clone(), file.replica, host).into(),
+            namespace: seen.value("namespace", args.namespace.clone(), file.namespace, "default".to_owned()).into(),
+            listen: seen.value("listen", args.listen, file.listen, SocketAddr::from(([127, 0, 0, 1], 8080))),
+            api_token_file: seen.optional_path("api-token-file", args.api_token_file.clone(), file.api_token_file),
+            no_auth: seen.value("no-auth", args.no_auth.then_some(true), file.no_auth, false),
+            kube_qps: seen.value("kube-qps", args.kube_qps, file.kube_qps, 50),
+            log_format: seen.named("log-format", args.log_format, file.log_format, LogFormat::Text),
+            log: seen.value("log", args.log.clone(), file.log, "info".to_owned()),
+            services: aliases(file.services)?,
+            streams: file.signals.streams,
+            origins: seen.into_rows(),
+        };
+        config.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        for (name, value) in [("cluster", &self.cluster), ("namespace", &self.namespace)] {
+            ensure!(flyball_signals::names::is_label(value), "--{name} `{value}` is no DNS label (lower-case letters, digits, `-`)");
+        }
+        ensure!(self.kube_qps > 0, "--kube-qps must be at least 1");
+        for stream in &self.streams {
+            if !["anomaly", "rca"].contains(&stream.kind.as_str()) {
+                bail!("signals.streams: kind `{}` of stream {} is neither anomaly nor rca", stream.kind, stream.stream);
+            }
+        }
+        Ok(self)
+    }
+
+    /// What is in force, and where each value came from. Passwords in addresses are masked.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for (name, value, origin) in &self.origins {
+            text += &format!("{:<40} # {origin}\n", format!("{name}: {}", mask(value)));
+        }
+        for (service, target) in &self.services {
+            text += &format!("{:<40} # file\n", format!("services.{service}: {target}"));
+        }
+        text
+    }
+}
+
+fn aliases(raw: BTreeMap<String, String>) -> Result<BTreeMap<String, Workload>> {
+    raw.into_iter()
+        .map(|(service, target)| {
+            let target = target.parse().with_context(|| format!("services.{service}"))?;
+            Ok((service, target))
+        })
+        .collect()
+}
+
+fn read_file(path: &Path) -> Result<RawFile> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading the configuration {}", path.display()))?;
+    serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("in the configuration {}:\n{error}", path.display()))
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    std::env::var("HOSTNAME").ok().or_else(|| name.ok()).map_or_else(|| "flyball".into(), |it| it.trim().to_owned())
+}
+
+/// Hides the user part of an address.
+fn mask(value: &str) -> String {
+    match (value.split_once("://"), value.rfind('@')) {
+        (Some((scheme, _)), Some(at)) => format!("{scheme}://****{}", &value[at..]),
+        _ => value.to_owned(),
+    }
+}
+
+/// Loads the policies of a file, or of every `.yaml` and `.yml` below a directory, in the order of their names. Hidden
+/// entries are left out, and so are the tests that lie beside the policies.
+///
+/// # Errors
+/// What could not be read, or every fault of the set, annotated.
+pub fn load_policies(path: &Path) -> Result<PolicySet> {
+    let mut found = Vec::new();
+    collect(path, 0, &mut found).with_context(|| format!("reading the policies in {}", path.display()))?;
+    ensure!(!found.is_empty(), "no policies in {}: no .yaml file there", path.display());
+    found.sort();
+    let mut files = Vec::new();
+    for file in found {
+        let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8", file.display()))?;
+        files.push((file.display().to_string(), text));
+    }
+    Ok(load(&files)?)
+}
+
+/// Deeper than anybody sorts policies; it ends a loop of links.
+const MAX_DEPTH: u32 = 8;
+
+fn collect(path: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<()> {
+    if !std::fs::metadata(path)?.is_dir() {
+        found.push(path.to_owned());
+        return Ok(());
+    }
+    ensure!(depth < MAX_DEPTH, "{} is more than {MAX_DEPTH} folders deep", path.display());
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        let test = name.contains(".flyball-test.");
+        if !name.starts_with('.') && (path.is_dir() || (yaml && !test)) {
+            collect(&path, depth + 1, found)?;
+        }
+    }
+    Ok(())
+}
