@@ -164,9 +164,11 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
             () = engine.clock.sleep(wait) => {}
         }
         wait = PROBE;
-        let (signals, cluster, ledger) = tokio::join!(ports.signals.ready(), ports.cluster.ready(), ports.ledger.newest());
+        let (signals, cluster, ledger) =
+            tokio::join!(ports.signals.ready(), ports.cluster.ready(), ports.ledger.newest());
         let skew = Timestamp::duration_since(ports.clock.now(), engine.book.now()).abs();
-        let clock = if skew > MAX_SKEW { Err(format!("the local clock is {skew:#} from the ledger's time")) } else { Ok(()) };
+        let clock =
+            if skew > MAX_SKEW { Err(format!("the local clock is {skew:#} from the ledger's time")) } else { Ok(()) };
         let states = [
             ("signals", signals.map_err(|error| error.to_string())),
             ("cluster", cluster.map_err(|error| error.to_string())),
@@ -176,7 +178,9 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
         let before = readiness.is_ready();
         for (part, state) in states {
             let told = state.clone().err();
-            if readiness.set(part, state) && let Some(error) = told {
+            if readiness.set(part, state)
+                && let Some(error) = told
+            {
                 tracing::warn!(part, error, "Not ready");
             }
         }

@@ -199,7 +199,10 @@ impl Config {
 
     fn checked(self) -> Result<Self> {
         for (name, value) in [("cluster", &self.cluster), ("namespace", &self.namespace)] {
-            ensure!(flyball_signals::names::is_label(value), "--{name} `{value}` is no DNS label (lower-case letters, digits, `-`)");
+            ensure!(
+                flyball_signals::names::is_label(value),
+                "--{name} `{value}` is no DNS label (lower-case letters, digits, `-`)"
+            );
         }
         ensure!(self.kube_qps > 0, "--kube-qps must be at least 1");
         for stream in &self.streams {
@@ -233,12 +236,14 @@ fn aliases(raw: BTreeMap<String, String>) -> Result<BTreeMap<String, Workload>> 
 }
 
 fn read_file(path: &Path) -> Result<RawFile> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading the configuration {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading the configuration {}", path.display()))?;
     serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("in the configuration {}:\n{error}", path.display()))
 }
 
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     std::env::var("HOSTNAME").ok().or_else(|| name.ok()).map_or_else(|| "flyball".into(), |it| it.trim().to_owned())
 }
 

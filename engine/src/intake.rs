@@ -1,5 +1,6 @@
 //! Bytes to signals, and signals to their end. One target is decided in order and never concurrently inside one process.
 
+mod inbox;
 mod reader;
 
 use std::collections::hash_map::DefaultHasher;
@@ -12,6 +13,7 @@ use flyball_core::signal::{Signal, SignalKind};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+pub use inbox::Inbox;
 pub use reader::Reader;
 
 use crate::notes::{Notes, Unheard};

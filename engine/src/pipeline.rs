@@ -84,6 +84,8 @@ pub struct Decided {
     pub shadows: Vec<Objections>,
     /// When each stage ended, by the local clock.
     pub times: Times,
+    /// Id of the trace's root span on our side: what is done later hangs under it.
+    pub root: u64,
 }
 
 /// The ends of the stages.
@@ -104,7 +106,11 @@ impl Engine {
     pub async fn decide(self: &Arc<Self>, signal: &Signal) -> Decided {
         let began = self.clock.now();
         let policies = self.policies.load_full();
-        let proposal = propose(&policies, signal);
+        let mut proposal = propose(&policies, signal);
+        let root = self.telemetry.new_span_id();
+        if let Ok(request) = &mut proposal.act {
+            request.evidence.trace.span_id = root;
+        }
         let mapped = self.clock.now();
         let shadows = proposal.shadows.into_iter().map(|request| self.shadow(request, &policies)).collect();
         let mut times = Times { began, mapped, judged: mapped, recorded: mapped };
@@ -113,7 +119,7 @@ impl Engine {
             Ok(request) => (self.ask(request.clone(), &policies, &mut times).await, Some(request)),
         };
         times.recorded = self.clock.now();
-        Decided { decision, request, shadows, times }
+        Decided { decision, request, shadows, times, root }
     }
 
     fn shadow(&self, request: ActionRequest, policies: &PolicySet) -> Objections {
@@ -189,7 +195,10 @@ impl Engine {
         }
         let deferral = Deferral { request: request.clone(), objections: reasons.clone() };
         self.admitter.write(|history| history.waiter(&key).is_none().then(|| Record::Deferred(deferral.clone()))).await;
-        Decision::Deferred(objections)
+        // Somebody else may have come to wait first, here or on another replica: then this signal joins.
+        let ours = |it: &ActionRequest| it.cause == request.cause && it.evidence.sequence == request.evidence.sequence;
+        let first = self.book.history().waiter(&key).is_none_or(|it| ours(&it.deferral.request));
+        if first { Decision::Deferred(objections) } else { Decision::Joined(objections) }
     }
 
     /// Starts to drive an intent.

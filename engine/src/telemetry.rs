@@ -16,4 +16,7 @@ impl Telemetry {
     pub fn released(&self, _r: &Release) {}
     pub fn gauges(&self, _e: &crate::pipeline::Engine) {}
     pub async fn flush(&self) {}
+    pub fn new_span_id(&self) -> u64 {
+        1
+    }
 }

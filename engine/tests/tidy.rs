@@ -47,9 +47,11 @@ fn files_are_short() {
     let files = sources();
     let lines = |text: &str| text.lines().count();
     let production: Vec<_> = files.iter().filter(|(path, _)| !is_test(path)).collect();
-    let over: Vec<_> = files.iter().filter(|(_, text)| lines(text) > LONGEST_FILE).map(|(path, text)| (path, lines(text))).collect();
+    let over: Vec<_> =
+        files.iter().filter(|(_, text)| lines(text) > LONGEST_FILE).map(|(path, text)| (path, lines(text))).collect();
     assert!(over.is_empty(), "over {LONGEST_FILE} lines: {over:#?}");
-    let long: Vec<_> = production.iter().filter(|(_, text)| lines(text) > LONG_FILE).map(|(path, text)| (path, lines(text))).collect();
+    let long: Vec<_> =
+        production.iter().filter(|(_, text)| lines(text) > LONG_FILE).map(|(path, text)| (path, lines(text))).collect();
     #[allow(clippy::cast_precision_loss)]
     let share = long.len() as f64 / production.len() as f64;
     assert!(share <= SHARE_OF_LONG_FILES, "{share:.2} of the files are over {LONG_FILE} lines: {long:#?}");
@@ -85,7 +87,12 @@ fn nothing_is_left_open() {
     let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["X", "XX"].concat()];
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
-            assert!(!words.iter().any(|word| line.contains(word.as_str())), "{}:{}: {line}", path.display(), number + 1);
+            assert!(
+                !words.iter().any(|word| line.contains(word.as_str())),
+                "{}:{}: {line}",
+                path.display(),
+                number + 1
+            );
         }
     }
 }
@@ -102,7 +109,11 @@ fn dependencies(manifest: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(manifest)).expect("a manifest");
     let section = text.split("[dependencies]").nth(1).expect("a dependency section");
     let names = section.lines().skip(1).take_while(|line| !line.starts_with('['));
-    names.filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    names
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Who may know what: an addition here is a page in `docs/decisions`.
@@ -117,7 +128,10 @@ fn core_and_sim_know_what_they_may_know() {
 fn every_reason_is_documented() {
     let page = fs::read_to_string(root().join("docs/reasons.md")).expect("docs/reasons.md");
     for (reason, text) in flyball_core::deny::DenyReason::DOCS {
-        assert!(page.contains(&format!("`{reason}`")) || page.contains(&format!("## {reason}")), "{reason} is not in docs/reasons.md");
+        assert!(
+            page.contains(&format!("`{reason}`")) || page.contains(&format!("## {reason}")),
+            "{reason} is not in docs/reasons.md"
+        );
         assert!(text.trim().len() > 40, "{reason} says too little");
     }
 }

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use flyball_devcluster::{Cluster, NatsServer, Options, SHARED_CLUSTER, Workload, namespace, wait_ready};
+use flyball_devcluster::workloads::{namespace, wait_ready};
+use flyball_devcluster::{Cluster, NatsServer, Options, SHARED_CLUSTER, Workload};
 
 /// The shop: a name and a number of replicas each.
 const SHOP: [(&str, u32); 3] = [("cart", 3), ("checkout", 2), ("payments", 2)];

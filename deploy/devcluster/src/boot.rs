@@ -108,7 +108,8 @@ fn ensure_running(servers: &BTreeMap<Part, Server>) -> Result<()> {
 
 /// The logs go with the folder, so an error has to carry what it needs of them.
 fn last_words(servers: &BTreeMap<Part, Server>) -> String {
-    servers.iter().map(|(part, server)| format!("{part}:\n{}\n", server.log_tail(5))).collect()
+    let words: Vec<_> = servers.iter().map(|(part, server)| format!("{part}:\n{}", server.log_tail(5))).collect();
+    words.join("\n")
 }
 
 /// The certificate appears while the API server starts, so the client can only be made along the way.

@@ -18,7 +18,7 @@ mod port;
 mod process;
 mod tools;
 mod wait;
-mod workloads;
+pub mod workloads;
 
 pub use access::User;
 pub use api::{Answer, Api};
@@ -31,4 +31,4 @@ pub use port::free_port;
 pub use process::{Program, Server};
 pub use tools::{Tools, can_run};
 pub use wait::wait_until;
-pub use workloads::{Pods, Workload, namespace, wait_ready};
+pub use workloads::{Pods, Workload};

@@ -88,6 +88,7 @@ fn fingerprint() -> Result<u64> {
     let mut seen = fs::read(module.join("go.mod")).context("reading the tools' go.mod")?;
     seen.extend(fs::read(module.join("go.sum")).context("reading the tools' go.sum")?);
     seen.extend(go_version()?);
+    seen.extend(linker_flags()?.bytes());
     Ok(seen.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
 }
 
@@ -103,11 +104,24 @@ fn go_version() -> Result<Vec<u8>> {
     Ok(go.stdout)
 }
 
+/// What the linker is told: no symbols, and the version that the API server answers with, which some clients insist on.
+fn linker_flags() -> Result<String> {
+    let module = fs::read_to_string(Path::new(MODULE).join("go.mod")).context("reading the tools' go.mod")?;
+    let required = |line: &str| {
+        line.trim().strip_prefix("k8s.io/kubernetes ").and_then(|rest| rest.split(' ').next()).map(str::to_owned)
+    };
+    let version = module.lines().find_map(required).context("go.mod requires no k8s.io/kubernetes")?;
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let at = "k8s.io/component-base/version.git";
+    Ok(format!("-s -w -X {at}Version={version} -X {at}Major={major} -X {at}Minor={minor} -X {at}TreeState=clean"))
+}
+
 fn build(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     say("building the test servers, once for these versions: 4 to 8 minutes");
     let mut go = Command::new("go")
-        .args(["build", "-v", "-trimpath", "-ldflags", "-s -w", "-o"])
+        .args(["build", "-v", "-trimpath", "-ldflags", &linker_flags()?, "-o"])
         .arg(folder)
         .arg("tool") // every program of go.mod's tool block
         .current_dir(MODULE)

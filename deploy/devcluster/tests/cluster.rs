@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use flyball_devcluster::{Api, Cluster, Pods, Workload, can_run, wait_ready, wait_until};
+use flyball_devcluster::workloads::wait_ready;
+use flyball_devcluster::{Api, Cluster, Pods, Workload, can_run, wait_until};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);

@@ -8,9 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::ensure;
-use flyball_devcluster::{
-    Cluster, NatsServer, Options, Part, User, Workload, can_run, namespace, wait_ready, wait_until,
-};
+use flyball_devcluster::workloads::{namespace, wait_ready};
+use flyball_devcluster::{Cluster, NatsServer, Options, Part, User, Workload, can_run, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 

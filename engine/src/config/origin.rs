@@ -41,7 +41,13 @@ impl<'a> Ledger<'a> {
         Self { matches, rows: Vec::new() }
     }
 
-    fn merge<T>(&mut self, name: &'static str, given: Option<T>, file: Option<T>, show: impl Fn(&T) -> String) -> Option<T> {
+    fn merge<T>(
+        &mut self,
+        name: &'static str,
+        given: Option<T>,
+        file: Option<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<T> {
         let id = name.replace('-', "_");
         let from_env = matches!(self.matches.try_contains_id(&id), Ok(true))
             && self.matches.value_source(&id) == Some(ValueSource::EnvVariable);
@@ -54,11 +60,21 @@ impl<'a> Ledger<'a> {
         value
     }
 
-    pub(super) fn optional(&mut self, name: &'static str, given: Option<String>, file: Option<String>) -> Option<String> {
+    pub(super) fn optional(
+        &mut self,
+        name: &'static str,
+        given: Option<String>,
+        file: Option<String>,
+    ) -> Option<String> {
         self.merge(name, given, file, Clone::clone)
     }
 
-    pub(super) fn optional_path(&mut self, name: &'static str, given: Option<PathBuf>, file: Option<PathBuf>) -> Option<PathBuf> {
+    pub(super) fn optional_path(
+        &mut self,
+        name: &'static str,
+        given: Option<PathBuf>,
+        file: Option<PathBuf>,
+    ) -> Option<PathBuf> {
         self.merge(name, given, file, |it| it.display().to_string())
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use flyball_core::action::Cause;
 use flyball_core::deny::DenyReason;
 use flyball_core::guardrail::{Scene, Verdict, screen_again};
 use flyball_core::id::IntentId;
@@ -64,7 +63,9 @@ impl Engine {
     }
 
     pub(super) async fn close(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
-        self.write(intent, Event::Closed { outcome, detail }).await;
+        if matches!(self.write(intent, Event::Closed { outcome, detail }).await, Step::On) {
+            self.telemetry.ended(intent, outcome, self.book.now());
+        }
         Step::Stop
     }
 
@@ -187,11 +188,6 @@ impl Engine {
     /// The first wait before a read is repeated.
     pub(super) fn first_wait() -> SignedDuration {
         READ_AGAIN.0
-    }
-
-    /// Whether an intent undoes another.
-    pub(super) fn is_undo(intent: &Intent) -> bool {
-        matches!(intent.request().cause, Cause::Undo(_))
     }
 }
 

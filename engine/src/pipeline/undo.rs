@@ -6,7 +6,6 @@ use std::sync::Arc;
 use flyball_core::deny::DenyReason;
 use flyball_core::follow_up::undo_of;
 use flyball_core::guardrail::{Verdict, screen};
-use flyball_core::id::IntentId;
 use flyball_core::intent::{Intent, Stage};
 use flyball_core::outcome::Outcome;
 use jiff::SignedDuration;
@@ -24,10 +23,10 @@ impl Engine {
         let found = self.book.history().intent(*undo).map(|it| (it.is_open(), it.stage().clone()));
         match found {
             Some((false, Stage::Closed { outcome, detail: how, .. })) if outcome.is_success() => {
-                self.end(parent, Outcome::RolledBack, format!("{detail}; undone: {how}")).await
+                self.close(parent, Outcome::RolledBack, format!("{detail}; undone: {how}")).await
             }
             Some((false, stage)) => {
-                self.end(parent, Outcome::Failed, format!("{detail}; the undo ended {}", stage.label())).await
+                self.close(parent, Outcome::Failed, format!("{detail}; the undo ended {}", stage.label())).await
             }
             Some((true, _)) => {
                 // Boxed, since a drive that drives its undo would otherwise contain itself.
@@ -48,7 +47,7 @@ impl Engine {
                 let why = objections.reasons.first().map_or("denied", DenyReason::label);
                 tracing::error!(intent = %parent.id(), why, "The undo was denied; a person should look");
                 let outcome = if why == "TargetChanged" { Outcome::Superseded } else { Outcome::Failed };
-                self.end(parent, outcome, format!("{} ({detail}); the undo was denied: {why}", verdict.label())).await
+                self.close(parent, outcome, format!("{} ({detail}); the undo was denied: {why}", verdict.label())).await
             }
             Some(Admittance::Deferred(_)) => {
                 tokio::select! {
@@ -56,7 +55,7 @@ impl Engine {
                     () = self.stopping.cancelled() => Step::Stop,
                 }
             }
-            None => self.end(parent, verdict, detail.to_owned()).await,
+            None => self.close(parent, verdict, detail.to_owned()).await,
         }
     }
 
@@ -74,10 +73,5 @@ impl Engine {
             Verdict::Defer(objections) => Admittance::Deferred(objections),
             Verdict::Deny(objections) => Admittance::Denied(objections),
         })
-    }
-
-    /// Whether `id` is driven by its parent.
-    pub(crate) fn driven_by_parent(&self, id: IntentId) -> bool {
-        self.book.history().intent(id).is_some_and(Self::is_undo)
     }
 }

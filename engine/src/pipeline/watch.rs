@@ -100,12 +100,6 @@ impl Engine {
         } else {
             tracing::error!(intent = %intent.id(), target = %intent.request().target, outcome = outcome.label(), detail, "Not verified; a person should look");
         }
-        self.end(intent, outcome, detail).await
-    }
-
-    pub(super) async fn end(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
-        let step = self.close(intent, outcome, detail).await;
-        self.telemetry.ended(intent, outcome, self.book.now());
-        step
+        self.close(intent, outcome, detail).await
     }
 }

@@ -1,0 +1,128 @@
+//! `flyball run` and `flyball dev`: configuration, telemetry, ports, engine, API; then until somebody says stop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::ArgMatches;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Settings};
+use crate::clock::TokioClock;
+use crate::config::{Config, LogFormat, RunArgs, load_policies};
+use crate::http::{Api, Auth};
+use crate::intake::Reader;
+use crate::telemetry::Telemetry;
+use crate::wire::{self, SHOP, Simulated, Wired};
+
+/// Which column of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Real servers.
+    Run,
+    /// Embedded, unless said otherwise.
+    Dev,
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// What is wrong with the configuration or the policies, or which part failed.
+pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()> {
+    let began = Instant::now();
+    let mut config = Config::load(args, matches)?;
+    if mode == Mode::Dev && args.namespace.is_none() {
+        config.namespace = SHOP.into();
+    }
+    if args.print_config {
+        print!("{}", config.describe());
+        return Ok(());
+    }
+    crate::telemetry::logs(config.log_format == LogFormat::Json, &config.log);
+    let policies = match (&config.policies, mode) {
+        (Some(path), _) => load_policies(path)?,
+        (None, Mode::Dev) => crate::demo::shipped()?,
+        (None, Mode::Run) => anyhow::bail!("`run` needs policies: --policies FILE or DIRECTORY, or FLYBALL_POLICIES"),
+    };
+    let auth = Auth::check(config.listen, config.api_token_file.as_deref(), config.no_auth).map_err(anyhow::Error::msg)?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
+    let telemetry = Telemetry::start();
+    let mut stop = Stop::new()?;
+    let clock = Arc::new(TokioClock::real());
+    let wired = tokio::select! {
+        wired = wire(mode, &config, clock, &telemetry) => wired?,
+        () = stop.asked() => return Ok(()),
+    };
+    let count = policies.policies().len();
+    let app = start(&config, policies, wired.0, telemetry, auth, listener).await?;
+    tracing::info!(policies = count, "Listens on http://{} after {:.0?}", config.listen, began.elapsed());
+    app.run(stop.asked()).await
+}
+
+async fn wire(mode: Mode, config: &Config, clock: Arc<TokioClock>, telemetry: &Telemetry) -> Result<(Wired, Option<Simulated>)> {
+    let observer = Arc::new(telemetry.clone());
+    match mode {
+        Mode::Run => Ok((wire::real(config, clock, observer).await?, None)),
+        Mode::Dev => wire::mixed(config, clock, observer).await,
+    }
+}
+
+async fn start(
+    config: &Config,
+    policies: flyball_core::policy::PolicySet,
+    wired: Wired,
+    telemetry: Telemetry,
+    auth: Auth,
+    listener: TcpListener,
+) -> Result<App> {
+    for port in &wired.described {
+        tracing::info!("Uses {port}");
+    }
+    let aliases: BTreeMap<_, _> = config.services.clone();
+    let reader = Reader { cluster: config.cluster.clone(), namespace: config.namespace.clone(), aliases };
+    let settings = Settings { replica: config.replica.clone(), reader: reader.clone(), policies };
+    let metrics = telemetry.clone();
+    let mut app = App::start(wired.ports, settings, telemetry).await?;
+    if let Some(kube) = wired.kube {
+        let watching = kube.clone();
+        app.spawn("watches", async move { watching.watch().await });
+        app.engine.telemetry.observe_workloads(kube);
+    }
+    let api = Api {
+        engine: app.engine.clone(),
+        reader,
+        publish: wired.publish,
+        recent: app.recent.clone(),
+        readiness: app.readiness.clone(),
+        metrics: Arc::new(move || metrics.encode()),
+        auth,
+    };
+    let stopping = app.engine.stopping.clone();
+    // The folder goes when the server does.
+    let temporary = wired.temporary;
+    app.spawn("http", async move {
+        crate::http::serve(listener, crate::http::router(api), stopping).await;
+        drop(temporary);
+    });
+    Ok(app)
+}
+
+/// SIGTERM or Ctrl-C.
+struct Stop(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals of the operating system");
+        Ok(Self(listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?))
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+        tracing::info!("Stops: what is open resumes from the ledger");
+    }
+}

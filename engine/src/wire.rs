@@ -1,0 +1,141 @@
+//! Which port is the embedded one and which the real one. The only place where all of them meet.
+
+mod embedded;
+mod publisher;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use backon::{ExponentialBuilder, Retryable};
+use flyball_core::ports::{Clock, Cluster, Ledger, Ports, Signals};
+use tempfile::TempDir;
+
+use crate::cluster::{KubeCluster, Observer, Options as KubeOptions};
+use crate::config::{Config, LedgerPlace};
+use crate::intake::{Inbox, JetStreamSignals};
+use crate::ledger::{FileLedger, JetStreamLedger, JetStreamOptions};
+use crate::publish::Publish;
+
+pub use embedded::{SHOP, Simulated};
+pub use publisher::NatsPublisher;
+
+/// Waits between attempts to reach a server at start: it may come up later than we do.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// The ports, and what has to live as long as they do.
+pub struct Wired {
+    /// The ports.
+    pub ports: Ports,
+    /// The way onto the bus for HTTP.
+    pub publish: Arc<dyn Publish>,
+    /// The real cluster, if it is one: its watches are the application's task.
+    pub kube: Option<Arc<KubeCluster>>,
+    /// What each port is, for people.
+    pub described: Vec<String>,
+    /// Files that go with the process.
+    pub temporary: Option<TempDir>,
+}
+
+/// Real ports, as `run` has them.
+///
+/// # Errors
+/// What is missing in the configuration. A server that cannot be reached is waited for.
+pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Result<Wired> {
+    let url = config.nats.as_deref().context("`run` needs a NATS server: --nats nats://HOST:4222, or FLYBALL_NATS (`flyball dev` needs none)")?;
+    let nats = patiently("NATS", || async { crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error)) }).await;
+    let kube = patiently("the API server", || connect_kube(config, observer.clone())).await;
+    let ledger = patiently("the ledger", || ledger(config, nats.clone(), clock.clone())).await;
+    let signals = patiently("the signals", || async {
+        Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?)
+    })
+    .await;
+    let publish = NatsPublisher::new(nats, config.cluster.clone(), config.namespace.clone());
+    let cluster = Arc::new(kube);
+    let described = vec![format!("signals {url}"), format!("ledger {}", describe_ledger(config)), format!("cluster {}", cluster.url())];
+    let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), clock };
+    Ok(Wired { ports, publish: Arc::new(publish), kube: Some(cluster), described, temporary: None })
+}
+
+/// Embedded ports, each of which the configuration may swap for the real one, as `dev` has them.
+///
+/// # Errors
+/// A named server cannot be reached, or a file cannot be opened.
+pub async fn mixed(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Result<(Wired, Option<Simulated>)> {
+    let temporary = TempDir::with_prefix("flyball-").context("making a temporary folder")?;
+    let nats = match &config.nats {
+        Some(url) => Some(crate::nats::connect(url, "flyball").await?),
+        None => None,
+    };
+    let mut described = Vec::new();
+    let (signals, publish): (Arc<dyn Signals>, Arc<dyn Publish>) = if let Some(nats) = &nats {
+        described.push(format!("signals {}", config.nats.as_deref().unwrap_or_default()));
+        let signals = JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?;
+        let publish = NatsPublisher::new(nats.clone(), config.cluster.clone(), config.namespace.clone());
+        (Arc::new(signals), Arc::new(publish))
+    } else {
+        let inbox = Arc::new(Inbox::open(&beside(config, temporary.path(), "signals.redb"), clock.clone())?);
+        described.push("signals in process, fed over HTTP".into());
+        (inbox.clone(), inbox)
+    };
+    let ledger: Arc<dyn Ledger> = match (&config.ledger, nats) {
+        (Some(LedgerPlace::Nats), None) => return Err(anyhow!("--ledger nats needs --nats")),
+        (Some(LedgerPlace::Nats), Some(nats)) => self::ledger(config, nats, clock.clone()).await?,
+        (Some(LedgerPlace::File(path)), _) => Arc::new(FileLedger::open(path, clock.clone())?),
+        (None, _) => Arc::new(FileLedger::open(&temporary.path().join("ledger.redb"), clock.clone())?),
+    };
+    described.push(format!("ledger {}", config.ledger.as_ref().map_or("a file that goes with the process".into(), |_| describe_ledger(config))));
+    let (cluster, kube, simulated): (Arc<dyn Cluster>, _, _) = if config.kubeconfig.is_some() {
+        let kube = Arc::new(connect_kube(config, observer).await?);
+        described.push(format!("cluster {}", kube.url()));
+        (kube.clone(), Some(kube), None)
+    } else {
+        let simulated = Simulated::new(clock.clone());
+        described.push("cluster simulated, namespace shop".into());
+        (simulated.cluster(), None, Some(simulated))
+    };
+    let ports = Ports { signals, ledger, cluster, clock };
+    Ok((Wired { ports, publish, kube, described, temporary: Some(temporary) }, simulated))
+}
+
+/// Signals lie beside a ledger that is kept.
+fn beside(config: &Config, temporary: &Path, name: &str) -> std::path::PathBuf {
+    match &config.ledger {
+        Some(LedgerPlace::File(path)) => path.with_extension(name),
+        _ => temporary.join(name),
+    }
+}
+
+fn describe_ledger(config: &Config) -> String {
+    match &config.ledger {
+        Some(LedgerPlace::File(path)) => path.display().to_string(),
+        _ => format!("stream FLYBALL_LEDGER_{}", config.cluster),
+    }
+}
+
+async fn connect_kube(config: &Config, observer: Arc<dyn Observer>) -> Result<KubeCluster> {
+    let options = KubeOptions { kubeconfig: config.kubeconfig.clone(), context: None, qps: config.kube_qps, observer };
+    let cluster = KubeCluster::connect(options).await?;
+    Ok(cluster)
+}
+
+async fn ledger(config: &Config, nats: async_nats::Client, clock: Arc<dyn Clock>) -> Result<Arc<dyn Ledger>> {
+    Ok(match &config.ledger {
+        Some(LedgerPlace::File(path)) => Arc::new(FileLedger::open(path, clock)?),
+        _ => Arc::new(JetStreamLedger::connect(nats, &config.cluster, JetStreamOptions::default()).await?),
+    })
+}
+
+/// Repeats until it works: nothing is lost by trying to connect again.
+async fn patiently<T, F: Future<Output = Result<T>>>(what: &str, attempt: impl FnMut() -> F) -> T {
+    let policy = ExponentialBuilder::default().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
+    let mut attempt = attempt;
+    loop {
+        let told = |error: &anyhow::Error, wait: Duration| tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}");
+        // Without a maximum the repetition ends only with success.
+        if let Ok(done) = (&mut attempt).retry(policy).notify(told).await {
+            return done;
+        }
+    }
+}

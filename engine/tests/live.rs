@@ -1,0 +1,17 @@
+//! The loop on real servers, each sentence of the promise a test.
+#![allow(missing_docs, reason = "tests say what they are by their names")]
+
+#[path = "live/actions.rs"]
+mod actions;
+#[path = "live/bad_input.rs"]
+mod bad_input;
+#[path = "live/crowds.rs"]
+mod crowds;
+#[path = "live/faults.rs"]
+mod faults;
+#[path = "live/guardrails.rs"]
+mod guardrails;
+#[path = "live/rig.rs"]
+mod rig;
+#[path = "live/telemetry.rs"]
+mod telemetry;
