@@ -1,6 +1,7 @@
 //! Bytes to signals, and signals to their end. One target is decided in order and never concurrently inside one process.
 
 mod inbox;
+mod jetstream;
 mod reader;
 
 use std::collections::hash_map::DefaultHasher;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 pub use inbox::Inbox;
+pub use jetstream::{ForeignStream, JetStreamSignals};
 pub use reader::Reader;
 
 use crate::notes::{Notes, Unheard};

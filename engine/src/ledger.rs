@@ -1,5 +1,11 @@
-//! The only memory: the fold that everything is decided on, and the two places where its entries are kept.
+//! The only memory: the fold that everything is decided on, and the two places where its entries are kept. Same entries,
+//! same compares, one contract test (`tests/ledger_contract.rs`).
 
 mod book;
+mod file;
+mod jetstream;
+mod wire;
 
 pub use book::{Book, Halt};
+pub use file::{FileLedger, OpenError};
+pub use jetstream::{JetStreamLedger, Options as JetStreamOptions};

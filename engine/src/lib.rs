@@ -4,9 +4,11 @@ pub mod admit;
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
+pub mod nats;
 pub mod notes;
 pub mod pipeline;
 pub mod publish;
@@ -14,3 +16,8 @@ pub mod ready;
 pub mod recent;
 pub mod telemetry;
 pub mod waiting;
+pub mod wire {
+    //! tmp
+    mod embedded;
+    pub use embedded::{SHOP, Simulated};
+}

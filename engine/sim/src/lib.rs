@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The three ports in memory: a bus, a ledger and a cluster that keep to the rules that the real ones were measured to keep,
+//! and that fail on request. Everything is drawn from one seed and happens at the time of one clock, so that the same seed
+//! and the same calls make the same history.
+//!
+//! It knows the core's ports and nothing of a runtime: time passes only through [`flyball_core::ports::Clock`].
+
+mod clock;
+mod cluster;
+mod ledger;
+mod random;
+mod script;
+mod signals;
+mod wake;
+mod world;
+
+pub use clock::ManualClock;
+pub use cluster::{Fault, Manifest, Race, SimCluster};
+pub use ledger::{LedgerFault, MemoryLedger};
+pub use signals::{Acknowledged, MemorySignals, Refused};
+pub use world::{Effect, World};

@@ -188,6 +188,7 @@ async fn again(stage: &mut Stage<'_>) -> Result<String, String> {
 async fn release(stage: &mut Stage<'_>) -> Result<String, String> {
     stage.simulated.release("payments", "payments:2-bad");
     stage.told.line(stage.ports.clock.now(), "meanwhile", "somebody releases payments:2-bad; its pods crash".into());
+    stage.ports.clock.sleep(SignedDuration::from_secs(30)).await;
     stage.signal("rca", &rca("payments", "bad_release", "release-1")).await?;
     stage.ends("payments", "RolledOut", 1).await
 }
@@ -200,10 +201,13 @@ async fn patch(stage: &mut Stage<'_>) -> Result<String, String> {
 async fn flood(stage: &mut Stage<'_>) -> Result<String, String> {
     let at = stage.ports.clock.now();
     stage.told.line(at, "signal", format!("{FLOOD} anomalies about recommendations, each with a window of its own"));
-    for window in 0..FLOOD {
-        let body = anomaly("recommendations", "resource", &format!("flood-{window}"));
-        stage.publish("anomaly", body.to_string().into_bytes()).await?;
-    }
+    let inbox = stage.inbox.clone();
+    let published = (0..FLOOD).map(|window| {
+        let body = anomaly("recommendations", "resource", &format!("flood-{window}")).to_string().into_bytes();
+        inbox.publish(Message { kind: Some("anomaly".into()), body, ..Message::default() })
+    });
+    futures::future::try_join_all(published).await.map_err(|error| error.to_string())?;
+    stage.published += FLOOD;
     let target = workload("recommendations");
     let others = stage
         .until("every signal of the flood to be accounted for", |history, seen| {

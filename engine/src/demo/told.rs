@@ -111,7 +111,7 @@ fn elapsed(since: SignedDuration) -> String {
 /// The table at the end.
 pub(super) fn table(results: &[SceneResult]) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["", "SCENE", "HAPPENED", "SIGNALS", "CHANGES", "TOOK"]);
     for it in results {
         let mark = if it.passed { "✔" } else { "✗" };

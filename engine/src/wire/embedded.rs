@@ -31,7 +31,7 @@ impl Simulated {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let world = World::new(SEED, clock);
         for (name, replicas) in WORKLOADS {
-            world.cluster.put(Manifest::deployment(SHOP, name).replicas(replicas));
+            world.cluster.put(&Manifest::deployment(SHOP, name).replicas(replicas));
         }
         Self(world)
     }
@@ -48,8 +48,8 @@ impl Simulated {
         self.0.cluster.edit(&target, &json!({"spec": {"template": {"spec": {"containers": containers}}}}));
     }
 
-    /// Accepted effects on a workload so far.
+    /// Accepted effects of ours on a workload so far.
     pub fn effects(&self, target: &Workload) -> usize {
-        self.0.effects().iter().filter(|it| it.accepted && it.target == *target).count()
+        self.0.effects().iter().filter(|it| it.accepted && it.intent.is_some() && it.target == *target).count()
     }
 }

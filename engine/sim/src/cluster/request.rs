@@ -1,0 +1,152 @@
+//! One request that changes something, from the moment it reaches the server.
+
+use std::sync::Arc;
+
+use flyball_core::deny::DenyReason;
+use flyball_core::id::IntentId;
+use flyball_core::intent::{Attempt, Execution, Receipt};
+use flyball_core::plan::Edit;
+use flyball_core::workload::Workload;
+use serde_json::Value;
+
+use super::faults::Race;
+use super::model::Model;
+use crate::world::Effect;
+
+/// A merge patch, and after it an eviction where one is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) intent: IntentId,
+    pub(super) target: Workload,
+    pub(super) summary: String,
+    body: Value,
+    /// Name and uid.
+    evict: Option<(Arc<str>, Arc<str>)>,
+    /// The eviction is never sent.
+    pub(super) halfway: bool,
+}
+
+impl Request {
+    pub(super) fn of(attempt: &Attempt) -> Self {
+        let evict = match &attempt.change().edit {
+            Edit::Evict { pod, uid } => Some((pod.clone(), uid.clone())),
+            Edit::Fields { .. } => None,
+        };
+        Self {
+            intent: attempt.intent(),
+            target: attempt.request().target.clone(),
+            summary: attempt.change().edit.summary(),
+            body: attempt.body(),
+            evict,
+            halfway: false,
+        }
+    }
+}
+
+/// What an eviction came to.
+enum Eviction {
+    Evicted,
+    /// The uid is dead, by whosever hand.
+    Gone,
+    Forbidden(DenyReason),
+}
+
+impl Model {
+    /// The server takes a request.
+    pub(super) fn apply(&mut self, request: Request) -> Execution {
+        let (mut changed, mut execution) = self.patch(&request.target, &request.body);
+        if let (Execution::Applied(_), Some((pod, uid))) = (&execution, &request.evict) {
+            // The stamp alone is no effect: the pod's death is.
+            changed = false;
+            if request.halfway {
+                execution = Execution::Unknown("no answer: the eviction was lost".into());
+            } else {
+                match self.evict(&request.target, pod, uid) {
+                    Eviction::Evicted => changed = true,
+                    Eviction::Gone => {}
+                    Eviction::Forbidden(reason) => execution = Execution::Rejected(reason),
+                }
+            }
+        }
+        let answer = match &execution {
+            Execution::Applied(_) if changed => "200".to_owned(),
+            Execution::Applied(_) => "200, unchanged".to_owned(),
+            Execution::Conflict(detail) | Execution::Unknown(detail) => detail.clone(),
+            Execution::Rejected(reason) => reason.label().to_owned(),
+        };
+        self.record(Some(request.intent), &request.target, request.summary, changed, answer);
+        execution
+    }
+
+    /// A merge patch with its preconditions. Whether it changed anything, and the answer.
+    fn patch(&mut self, target: &Workload, body: &Value) -> (bool, Execution) {
+        let asked = |path: &str| body.pointer(path).and_then(Value::as_str);
+        let Some(object) = self.objects.get_mut(target) else {
+            return (false, Execution::Rejected(DenyReason::TargetNotFound { what: target.to_string() }));
+        };
+        let held = object.resource_version.to_string();
+        if asked("/metadata/resourceVersion").is_some_and(|it| it != held) {
+            return (false, Execution::Conflict("409: the object has been modified".into()));
+        }
+        if asked("/metadata/uid").is_some_and(|it| *it != *object.uid) {
+            return (false, Execution::Conflict("409: another object has this name".into()));
+        }
+        let changed = object.merge(body);
+        // Measured: identical bytes are answered with 200, move nothing and wake nobody.
+        if changed {
+            self.written(target);
+        }
+        let receipt = self.objects.get(target).map(|object| Receipt {
+            generation: object.generation,
+            resource_version: object.resource_version.to_string().into(),
+        });
+        (changed, Execution::Applied(receipt.expect("a patch does not remove its object")))
+    }
+
+    fn evict(&mut self, target: &Workload, pod: &str, uid: &str) -> Eviction {
+        let Some(object) = self.objects.get_mut(target) else { return Eviction::Gone };
+        // Measured: a wrong uid is answered with 409, a dead one with 404. Both mean that this pod is no more.
+        let Some(at) = object.pods.iter().position(|it| *it.name == *pod && *it.uid == *uid) else {
+            return Eviction::Gone;
+        };
+        if let Some(budget) = self.budgets.get(&target.namespace) {
+            return Eviction::Forbidden(DenyReason::DisruptionBudget { budget: budget.clone() });
+        }
+        object.pods.remove(at);
+        self.moved(target);
+        self.wake(target);
+        Eviction::Evicted
+    }
+
+    /// Somebody else writes to the target.
+    pub(super) fn race(&mut self, target: &Workload, race: &Race) {
+        match race {
+            Race::Status => {
+                self.bump(target);
+                self.moved(target);
+            }
+            Race::Edit(patch) => {
+                self.edit(target, patch);
+            }
+        }
+    }
+
+    /// A merge patch by somebody else, without preconditions. Whether it changed anything.
+    pub(super) fn edit(&mut self, target: &Workload, patch: &Value) -> bool {
+        let (changed, execution) = self.patch(target, patch);
+        let answer = if matches!(execution, Execution::Applied(_)) { "200" } else { "404" };
+        self.record(None, target, format!("edit {patch}"), changed, answer.to_owned());
+        changed
+    }
+
+    pub(super) fn record(
+        &self,
+        intent: Option<IntentId>,
+        target: &Workload,
+        summary: String,
+        accepted: bool,
+        answer: String,
+    ) {
+        self.shared.record(Effect { at: self.now, intent, target: target.clone(), summary, accepted, answer });
+    }
+}

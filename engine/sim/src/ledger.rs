@@ -1,0 +1,214 @@
+//! A ledger in memory: compare-and-append per topic, one line of revisions, time that never runs backwards.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use flyball_core::id::Revision;
+use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Tail, Write};
+use flyball_core::record::{Entry, Topic};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::script::Script;
+use crate::wake::{Bell, Look, lock, wait};
+use crate::world::Shared;
+
+/// What may go wrong with one append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerFault {
+    /// It is lost on its way: nothing is written, nobody answers.
+    Lost,
+    /// It is written; the answer is lost.
+    AnswerLost,
+    /// It arrives so much later, and the compare is made then; nobody answers.
+    Held(SignedDuration),
+    /// The ledger refuses to be written.
+    Refused(String),
+}
+
+type Appended = Result<(Revision, Timestamp), AppendError>;
+
+/// The ledger.
+pub struct MemoryLedger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    entries: Vec<Entry>,
+    heads: BTreeMap<Topic, Revision>,
+    held: BTreeMap<(Timestamp, u64), Write>,
+    sent: u64,
+    at: Timestamp,
+    /// Goes up when the tails are cut.
+    cuts: u64,
+    script: Script<LedgerFault>,
+    bell: Bell,
+}
+
+impl MemoryLedger {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let state = State {
+            entries: Vec::new(),
+            heads: BTreeMap::new(),
+            held: BTreeMap::new(),
+            sent: 0,
+            at: Timestamp::MIN,
+            cuts: 0,
+            script: Script::new(shared.seed, "ledger"),
+            bell: Bell::default(),
+        };
+        Self { inner: Arc::new(Inner { clock: shared.clock.clone(), state: Mutex::new(state) }) }
+    }
+
+    /// The next append suffers `fault`. Several queue up.
+    pub fn fault(&self, fault: LedgerFault) {
+        self.inner.advanced().script.push(fault);
+    }
+
+    /// Of 1,000 appends so many suffer a fault, drawn from the seed. Replaces the odds before.
+    pub fn chaos(&self, odds: Vec<(u32, LedgerFault)>) {
+        self.inner.advanced().script.set_odds(odds);
+    }
+
+    /// Nothing gets through for so long: appends have no answer and do not land.
+    pub fn outage(&self, duration: SignedDuration) {
+        let until = self.inner.clock.now().saturating_add(duration).unwrap_or(Timestamp::MAX);
+        self.inner.advanced().script.set_down(until);
+    }
+
+    /// Cuts the tails that are followed now: each reports that entries may be missing.
+    pub fn cut(&self) {
+        let mut state = self.inner.advanced();
+        state.cuts += 1;
+        state.bell.ring();
+    }
+
+    /// Every entry.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner.advanced().entries.clone()
+    }
+}
+
+impl Inner {
+    /// The state as of now: what was held until now has landed.
+    fn advanced(&self) -> MutexGuard<'_, State> {
+        let (mut state, now) = (lock(&self.state), self.clock.now());
+        while let Some(first) = state.held.first_entry().filter(|it| it.key().0 <= now) {
+            let ((due, _), write) = first.remove_entry();
+            // Nobody waits for the answer any more.
+            let _ = state.append(write, due);
+        }
+        state
+    }
+}
+
+impl State {
+    fn append(&mut self, write: Write, now: Timestamp) -> Appended {
+        let head = self.heads.get(&write.topic).copied().unwrap_or_default();
+        match (write.topic, write.expect) {
+            (Topic::Note, None) => {}
+            (_, None) => {
+                return Err(AppendError::Refused("a compared topic is never written without a compare".into()));
+            }
+            (_, Some(expected)) if expected != head => return Err(AppendError::Lost),
+            (_, Some(_)) => {}
+        }
+        self.at = self.at.max(now);
+        let revision = Revision(self.newest().0 + 1);
+        self.heads.insert(write.topic, revision);
+        self.entries.push(Entry { revision, at: self.at, topic: write.topic, record: write.record });
+        self.bell.ring();
+        Ok((revision, self.at))
+    }
+
+    fn newest(&self) -> Revision {
+        self.entries.last().map(|it| it.revision).unwrap_or_default()
+    }
+
+    fn submit(&mut self, write: Write, now: Timestamp) -> Appended {
+        let unknown = |why: &str| Err(AppendError::Unknown(why.to_owned()));
+        if self.script.down(now).is_some() {
+            return unknown("the ledger cannot be reached");
+        }
+        match self.script.take() {
+            None => self.append(write, now),
+            Some(LedgerFault::Lost) => unknown("no answer: the append was lost"),
+            Some(LedgerFault::AnswerLost) => {
+                // Whether it was accepted is what the caller does not learn.
+                let _ = self.append(write, now);
+                unknown("no answer: the answer was lost")
+            }
+            Some(LedgerFault::Held(delay)) => {
+                self.sent += 1;
+                self.held.insert((now.saturating_add(delay).unwrap_or(Timestamp::MAX), self.sent), write);
+                // A tail that waits has to learn of the time at which it lands.
+                self.bell.ring();
+                unknown("no answer: the append is held")
+            }
+            Some(LedgerFault::Refused(why)) => Err(AppendError::Refused(why)),
+        }
+    }
+
+    fn reachable(&self, now: Timestamp) -> Result<(), PortError> {
+        match self.script.down(now) {
+            Some(_) => Err(PortError::Unavailable("the ledger cannot be reached".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn append(&self, write: Write) -> Answer<'_, Appended> {
+        Box::pin(async move { self.inner.advanced().submit(write, self.inner.clock.now()) })
+    }
+
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
+        Box::pin(async move {
+            let state = self.inner.advanced();
+            state.reachable(self.inner.clock.now())?;
+            let tail = MemoryTail { inner: self.inner.clone(), after, cuts: state.cuts };
+            Ok(Box::new(tail) as Box<dyn Tail>)
+        })
+    }
+
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        Box::pin(async move {
+            let state = self.inner.advanced();
+            state.reachable(self.inner.clock.now())?;
+            Ok(state.newest())
+        })
+    }
+}
+
+struct MemoryTail {
+    inner: Arc<Inner>,
+    after: Revision,
+    cuts: u64,
+}
+
+impl MemoryTail {
+    fn look(&mut self, waker: &std::task::Waker) -> Look<Result<Entry, PortError>> {
+        let mut state = self.inner.advanced();
+        if state.cuts != self.cuts {
+            return Look::Found(Err(PortError::Unavailable("the tail was cut".into())));
+        }
+        // Revisions have no gaps and begin at 1, so that a revision is the index of the entry after it.
+        let next = usize::try_from(self.after.0).ok().and_then(|at| state.entries.get(at)).cloned();
+        if let Some(entry) = next {
+            self.after = entry.revision;
+            return Look::Found(Ok(entry));
+        }
+        state.bell.listen(waker);
+        Look::Nothing(state.held.first_key_value().map(|((due, _), _)| *due))
+    }
+}
+
+impl Tail for MemoryTail {
+    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        wait(self.inner.clock.clone(), |waker| self.look(waker))
+    }
+}

@@ -1,0 +1,172 @@
+//! The ledger as one file, for one process. An owned task writes it: it takes all writes that wait, puts them into one
+//! transaction, syncs the file once, and then answers all of them.
+//!
+//! Each transaction runs in `spawn_blocking`: an fsync never holds an async worker, and a paused virtual clock stands
+//! still while one runs.
+
+mod store;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use flyball_core::id::Revision;
+use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Tail, Write};
+use flyball_core::record::{Entry, Topic};
+use jiff::Timestamp;
+use redb::Database;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+
+pub use store::OpenError;
+use store::{CommitError, Draft, Head};
+
+use super::wire;
+
+/// Writes that may wait. An append waits for its answer, so more than this means more than this many tasks that write at
+/// once, and those wait in line for a place.
+const QUEUE: usize = 1024;
+/// Writes in one transaction: all that can wait.
+const BATCH: usize = QUEUE;
+/// Entries that a tail reads at once: some hundred kilobytes.
+const CHUNK: usize = 256;
+
+type Placed = Result<(Revision, Timestamp), AppendError>;
+type Waiting = (Draft, oneshot::Sender<Placed>);
+
+/// A ledger in one file. Dropping it closes the file, at once or after the transaction that is running; its tails end.
+pub struct FileLedger {
+    /// The only lasting strong handle: writer and tails hold weak ones, so that dropping the ledger closes the file.
+    database: Arc<Database>,
+    queue: mpsc::Sender<Waiting>,
+    newest: watch::Receiver<Revision>,
+    path: Arc<Path>,
+}
+
+impl FileLedger {
+    /// Opens the file, or makes it when there is none, and starts its writer: call it inside a tokio runtime. An entry's
+    /// time is `clock`'s, or the previous entry's when that is later.
+    ///
+    /// # Errors
+    /// The file is in use, cut short, no ledger, or cannot be read: each names the path.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let (database, head) = store::open(path)?;
+        let database = Arc::new(database);
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (published, newest) = watch::channel(head.revision);
+        tokio::spawn(write(waiting, Arc::downgrade(&database), head, published, clock));
+        Ok(Self { database, queue, newest, path: path.into() })
+    }
+
+    async fn place(&self, write: Write) -> Placed {
+        if write.expect.is_none() && write.topic != Topic::Note {
+            return Err(AppendError::Refused("a write that is compared carries what it expects".to_owned()));
+        }
+        let body = wire::encode(&write.record)?;
+        let draft = Draft { topic: wire::topic_text(write.topic), expect: write.expect, body };
+        let (answer, answered) = oneshot::channel();
+        let ended = || AppendError::Unknown(format!("the writer of {} has ended", self.path.display()));
+        self.queue.send((draft, answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+/// The one writer. It ends when the ledger is dropped.
+async fn write(
+    mut waiting: mpsc::Receiver<Waiting>,
+    database: Weak<Database>,
+    mut head: Head,
+    newest: watch::Sender<Revision>,
+    clock: Arc<dyn Clock>,
+) {
+    let mut batch = Vec::new();
+    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        let Some(database) = database.upgrade() else { return };
+        let (drafts, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let now = clock.now();
+        let outcome = spawn_blocking(move || store::commit(&database, &drafts, head, now)).await;
+        let outcome = outcome.unwrap_or_else(|died| Err(CommitError::Unknown(died.to_string())));
+        match outcome {
+            Ok((placed, reached)) => {
+                head = reached;
+                newest.send_replace(head.revision);
+                // Who has stopped waiting no longer wants to know.
+                for (answer, placed) in answers.into_iter().zip(placed) {
+                    let _ = answer.send(placed);
+                }
+            }
+            Err(error) => {
+                let error = match error {
+                    CommitError::Refused(why) => AppendError::Refused(why),
+                    CommitError::Unknown(why) => AppendError::Unknown(why),
+                };
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl Ledger for FileLedger {
+    fn append(&self, write: Write) -> Answer<'_, Placed> {
+        Box::pin(self.place(write))
+    }
+
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
+        Box::pin(async move {
+            let newest = *self.newest.borrow();
+            if after > newest {
+                let path = self.path.display();
+                return Err(PortError::Unavailable(format!("{path} ends at entry {newest}, before entry {after}")));
+            }
+            let tail = FileTail {
+                database: Arc::downgrade(&self.database),
+                newest: self.newest.clone(),
+                after,
+                read: VecDeque::new(),
+                path: self.path.clone(),
+            };
+            Ok(Box::new(tail) as Box<dyn Tail>)
+        })
+    }
+
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        Box::pin(async { Ok(*self.newest.borrow()) })
+    }
+}
+
+/// Reads the file whenever the writer says that there is more, so it cannot miss an entry. `next` may be dropped halfway:
+/// only an entry that was returned counts as read.
+struct FileTail {
+    database: Weak<Database>,
+    newest: watch::Receiver<Revision>,
+    after: Revision,
+    read: VecDeque<Entry>,
+    path: Arc<Path>,
+}
+
+impl FileTail {
+    async fn entry(&mut self) -> Result<Entry, PortError> {
+        loop {
+            if let Some(entry) = self.read.pop_front() {
+                self.after = entry.revision;
+                return Ok(entry);
+            }
+            let after = self.after;
+            let closed = || PortError::Unavailable(format!("{} was closed", self.path.display()));
+            self.newest.wait_for(|newest| *newest > after).await.map_err(|_| closed())?;
+            let database = self.database.upgrade().ok_or_else(closed)?;
+            let read = spawn_blocking(move || store::read(&database, after, CHUNK)).await;
+            let read = read.unwrap_or_else(|died| Err(died.to_string()));
+            let unreadable = |why| PortError::Unavailable(format!("{}: {why}", self.path.display()));
+            self.read = read.map_err(unreadable)?.into();
+        }
+    }
+}
+
+impl Tail for FileTail {
+    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(self.entry())
+    }
+}

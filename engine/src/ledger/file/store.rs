@@ -1,0 +1,211 @@
+//! The file itself: two tables, opened, read and written. Everything here blocks.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use flyball_core::id::Revision;
+use flyball_core::ports::AppendError;
+use flyball_core::record::Entry;
+use jiff::Timestamp;
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+use super::Placed;
+use crate::ledger::wire;
+
+/// Revision to topic, time in nanoseconds since 1970, and body.
+const ENTRIES: TableDefinition<u64, (&str, i128, &[u8])> = TableDefinition::new("entries");
+/// Topic to its newest revision.
+const TOPICS: TableDefinition<&str, u64> = TableDefinition::new("topics");
+
+/// Why a ledger's file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Two processes never share a file.
+    #[error("the ledger {0} is in use by another process")]
+    InUse(PathBuf),
+    /// Empty, cut short, of another program, or of another version.
+    #[error("{path} is not a ledger that can be read: {detail}")]
+    NotALedger {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The file system does not let us.
+    #[error("the ledger {path} cannot be opened: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The newest entry: where the next one goes, and the time it cannot be before.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub(super) revision: Revision,
+    pub(super) at: Timestamp,
+}
+
+/// Something to write, as bytes.
+pub(super) struct Draft {
+    pub(super) topic: String,
+    pub(super) expect: Option<Revision>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why a transaction was not confirmed.
+pub(super) enum CommitError {
+    /// It was not begun, or given up: nothing of it is in the file.
+    Refused(String),
+    /// It failed while it was being synced: it may be in the file. The file takes no more until it is opened anew.
+    Unknown(String),
+}
+
+/// Opens the file, making it first when there is none.
+pub(super) fn open(path: &Path) -> Result<(Database, Head), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(found) if found.len() == 0 => return Err(not_a_ledger(path, "it is empty")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(io)?,
+        Err(error) => return Err(io(error)),
+    }
+    // A file that was cut in the wrong place makes redb panic instead of answering.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = Database::open(path)?;
+        head(&database).map(|head| (database, head))
+    }));
+    match opened {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(OpenError::InUse(path.to_owned())),
+        Ok(Err(redb::Error::Io(error))) if !tells_of_content(&error) => Err(io(error)),
+        Ok(Err(error)) => Err(not_a_ledger(path, &error.to_string())),
+        Err(_) => Err(not_a_ledger(path, "it is damaged")),
+    }
+}
+
+/// Whether an error is about what is in the file, not about getting at it.
+fn tells_of_content(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+fn not_a_ledger(path: &Path, detail: &str) -> OpenError {
+    OpenError::NotALedger { path: path.to_owned(), detail: detail.to_owned() }
+}
+
+/// Makes the file under another name first: a file that has the name is whole, whenever the process is killed.
+fn create(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let draft = tempfile::Builder::new().prefix(".flyball-ledger-").tempfile_in(folder)?;
+    let begin = || -> Result<(), redb::Error> {
+        let database = Database::create(draft.path())?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(ENTRIES)?;
+        transaction.open_table(TOPICS)?;
+        Ok(transaction.commit()?)
+    };
+    begin().map_err(io::Error::other)?;
+    match draft.persist_noclobber(path) {
+        Ok(_) => File::open(folder)?.sync_all(),
+        // Another process was faster; whether it has the file open is the next question.
+        Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(other) => Err(other.error),
+    }
+}
+
+fn head(database: &Database) -> Result<Head, redb::Error> {
+    let transaction = database.begin_read()?;
+    transaction.open_table(TOPICS)?;
+    let entries = transaction.open_table(ENTRIES)?;
+    let Some((revision, entry)) = entries.last()? else {
+        return Ok(Head { revision: Revision(0), at: Timestamp::MIN });
+    };
+    let (revision, (topic, at, body)) = (revision.value(), entry.value());
+    let entry = decode(revision, topic, at, body).map_err(redb::Error::Corrupted)?;
+    Ok(Head { revision: entry.revision, at: entry.at })
+}
+
+/// Writes what can be written in one transaction. Each compare sees the writes before it.
+pub(super) fn commit(
+    database: &Database,
+    drafts: &[Draft],
+    head: Head,
+    now: Timestamp,
+) -> Result<(Vec<Placed>, Head), CommitError> {
+    let refused = |error: redb::Error| CommitError::Refused(error.to_string());
+    let transaction = database.begin_write().map_err(|error| refused(error.into()))?;
+    let at = now.max(head.at);
+    let (placed, revision) = stage(&transaction, drafts, head.revision, at).map_err(refused)?;
+    if revision == head.revision {
+        // Nothing to write: dropping the transaction gives it up without a sync.
+        return Ok((placed, head));
+    }
+    transaction.commit().map_err(|error| CommitError::Unknown(error.to_string()))?;
+    Ok((placed, Head { revision, at }))
+}
+
+fn stage(
+    transaction: &WriteTransaction,
+    drafts: &[Draft],
+    mut newest: Revision,
+    at: Timestamp,
+) -> Result<(Vec<Placed>, Revision), redb::Error> {
+    let mut entries = transaction.open_table(ENTRIES)?;
+    let mut topics = transaction.open_table(TOPICS)?;
+    let mut placed = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let topic = draft.topic.as_str();
+        let found = newest_of(&topics, topic)?;
+        if draft.expect.is_some_and(|expected| expected.0 != found) {
+            placed.push(Err(AppendError::Lost));
+            continue;
+        }
+        newest = Revision(newest.0 + 1);
+        entries.insert(newest.0, (topic, at.as_nanosecond(), draft.body.as_slice()))?;
+        topics.insert(topic, newest.0)?;
+        placed.push(Ok((newest, at)));
+    }
+    Ok((placed, newest))
+}
+
+fn newest_of(topics: &Table<'_, &str, u64>, topic: &str) -> Result<u64, redb::Error> {
+    Ok(topics.get(topic)?.map_or(0, |found| found.value()))
+}
+
+/// Up to `limit` entries after `after`, in order. An error says which one is missing or cannot be read; it comes only when
+/// nothing before that entry is left to return.
+pub(super) fn read(database: &Database, after: Revision, limit: usize) -> Result<Vec<Entry>, String> {
+    let mut found: Vec<Entry> = Vec::new();
+    let mut walk = || -> Result<Option<String>, redb::Error> {
+        let entries = database.begin_read()?.open_table(ENTRIES)?;
+        for (expected, row) in (after.0 + 1..).zip(entries.range(after.0 + 1..)?).take(limit) {
+            let (revision, entry) = row?;
+            let (topic, at, body) = entry.value();
+            if revision.value() != expected {
+                return Ok(Some(format!("entry {expected} is missing")));
+            }
+            match decode(expected, topic, at, body) {
+                Ok(entry) => found.push(entry),
+                Err(why) => return Ok(Some(why)),
+            }
+        }
+        Ok(None)
+    };
+    let trouble = walk().unwrap_or_else(|error| Some(error.to_string()));
+    match trouble {
+        Some(why) if found.is_empty() => Err(why),
+        _ => Ok(found),
+    }
+}
+
+fn decode(revision: u64, topic: &str, at: i128, body: &[u8]) -> Result<Entry, String> {
+    let bad = |why: String| format!("entry {revision} cannot be read: {why}");
+    let topic = wire::topic(topic).ok_or_else(|| bad(format!("it belongs to {topic:?}")))?;
+    let at = Timestamp::from_nanosecond(at).map_err(|error| bad(error.to_string()))?;
+    let record = wire::decode(body).map_err(bad)?;
+    Ok(Entry { revision: Revision(revision), at, topic, record })
+}

@@ -1,0 +1,83 @@
+//! The ledger as a JetStream stream, for any number of processes. Compare-and-append is the server's
+//! `Nats-Expected-Last-Subject-Sequence`; what an unanswered append came to is settled by a fence ([`append`]).
+
+mod append;
+mod stream;
+mod tail;
+
+use async_nats::Client;
+use flyball_core::id::Revision;
+use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Tail, Write};
+use jiff::Timestamp;
+
+use crate::nats;
+use append::Appender;
+use stream::Home;
+use tail::JetStreamTail;
+
+/// How a ledger's stream is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Copies in a NATS cluster: 1, 3 or 5. A stream that exists keeps what it has.
+    pub replicas: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { replicas: 1 }
+    }
+}
+
+/// A ledger in the stream `FLYBALL_LEDGER_<cluster>`. An entry's revision is its sequence; its time is the server's, never
+/// before an earlier entry's.
+pub struct JetStreamLedger {
+    home: Home,
+    appender: Appender,
+}
+
+impl JetStreamLedger {
+    /// Finds the cluster's ledger, or makes it when there is none.
+    ///
+    /// # Errors
+    /// The server does not answer or is too old, the cluster's name is no DNS label, or the stream that exists is
+    /// configured in a way that could lose entries: the error lists each setting.
+    pub async fn connect(client: Client, cluster: &str, options: Options) -> Result<Self, PortError> {
+        nats::check_cluster(cluster)?;
+        let context = nats::context(client);
+        nats::check_api_level(&context).await?;
+        let home = Home::ensure(context, cluster, options).await?;
+        let appender = Appender::new(home.clone()).await?;
+        Ok(Self { home, appender })
+    }
+
+    /// The stream's name.
+    pub fn stream(&self) -> &str {
+        &self.home.name
+    }
+
+    /// When the stream was made: with its name, its identity. A stream that was removed and made again has another.
+    pub fn created(&self) -> Timestamp {
+        self.home.created
+    }
+}
+
+impl Ledger for JetStreamLedger {
+    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, Timestamp), AppendError>> {
+        Box::pin(self.appender.append(write))
+    }
+
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
+        Box::pin(async move {
+            let newest = self.home.newest().await?;
+            if after > newest {
+                let name = &self.home.name;
+                return Err(PortError::Unavailable(format!("{name} ends at entry {newest}, before entry {after}")));
+            }
+            Ok(Box::new(JetStreamTail::new(self.home.clone(), after)) as Box<dyn Tail>)
+        })
+    }
+
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        Box::pin(self.home.newest())
+    }
+}

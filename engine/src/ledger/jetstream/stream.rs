@@ -1,0 +1,122 @@
+//! The ledger's stream: how it has to be configured, and that it is still the same one.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use flyball_core::id::Revision;
+use flyball_core::ports::PortError;
+use flyball_core::record::Topic;
+use jiff::Timestamp;
+
+use super::Options;
+use crate::ledger::wire;
+use crate::nats;
+
+/// JetStream's word for no limit.
+const UNLIMITED: i64 = -1;
+
+/// A ledger's stream, and which one it was when we found it.
+#[derive(Clone)]
+pub(super) struct Home {
+    pub(super) context: Context,
+    pub(super) name: String,
+    pub(super) created: Timestamp,
+    prefix: String,
+}
+
+/// What was found instead of the stream.
+pub(super) enum Missing {
+    /// No answer, or a passing trouble.
+    Unreachable(String),
+    /// Removed, or removed and made again: its entries are gone.
+    Gone(String),
+}
+
+impl From<Missing> for PortError {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Unreachable(why) | Missing::Gone(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl Home {
+    /// Finds the stream and checks it, or makes it.
+    pub(super) async fn ensure(context: Context, cluster: &str, options: Options) -> Result<Self, PortError> {
+        let prefix = format!("flyball.ledger.{cluster}.");
+        let wanted = wanted(cluster, &prefix, options);
+        let name = wanted.name.clone();
+        let info = nats::ensure_stream(&context, wanted.clone()).await?;
+        let wrong = deviations(&wanted, &info.config);
+        if !wrong.is_empty() {
+            let wrong = wrong.join(", ");
+            return Err(PortError::Unavailable(format!("stream {name} cannot hold a ledger: {wrong}")));
+        }
+        Ok(Self { context, name, created: nats::timestamp(info.created), prefix })
+    }
+
+    /// The subject of a topic.
+    pub(super) fn subject(&self, topic: Topic) -> String {
+        format!("{}{}", self.prefix, wire::topic_text(topic))
+    }
+
+    /// The topic of a subject.
+    pub(super) fn topic(&self, subject: &str) -> Option<Topic> {
+        wire::topic(subject.strip_prefix(&self.prefix)?)
+    }
+
+    /// The newest sequence that the stream has given.
+    pub(super) async fn newest(&self) -> Result<Revision, PortError> {
+        Ok(Revision(self.info().await?.state.last_sequence))
+    }
+
+    /// The stream as it is, if it is still the one that we found.
+    pub(super) async fn info(&self) -> Result<Info, Missing> {
+        let name = &self.name;
+        match nats::find_stream(&self.context, name).await {
+            Err(error) => Err(Missing::Unreachable(error.to_string())),
+            Ok(None) => Err(Missing::Gone(format!("stream {name} is gone"))),
+            Ok(Some(info)) if nats::timestamp(info.created) != self.created => {
+                Err(Missing::Gone(format!("stream {name} is not the one it was: it was made anew")))
+            }
+            Ok(Some(info)) => Ok(info),
+        }
+    }
+}
+
+fn wanted(cluster: &str, prefix: &str, options: Options) -> Config {
+    Config {
+        name: format!("FLYBALL_LEDGER_{cluster}"),
+        description: Some("Flyball's ledger: every decision, append-only".to_owned()),
+        subjects: vec![format!("{prefix}>")],
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        max_messages: UNLIMITED,
+        max_messages_per_subject: UNLIMITED,
+        max_bytes: UNLIMITED,
+        num_replicas: options.replicas,
+        deny_delete: true,
+        ..Config::default()
+    }
+}
+
+/// The settings that would let an entry be lost, hidden or replaced. `max_bytes` is not among them: a full stream refuses
+/// new entries, and says so.
+fn deviations(wanted: &Config, found: &Config) -> Vec<String> {
+    let checks = [
+        (found.subjects == wanted.subjects, format!("subjects must be {:?}", wanted.subjects)),
+        (found.storage == StorageType::File, "storage must be file".to_owned()),
+        (found.retention == RetentionPolicy::Limits, "retention must be limits".to_owned()),
+        (found.discard == DiscardPolicy::New, "discard must be new".to_owned()),
+        (found.max_age.is_zero(), "max_age must be unset".to_owned()),
+        (found.max_messages_per_subject <= 0, "max_msgs_per_subject must be unset".to_owned()),
+        (found.deny_delete, "deny_delete must be set".to_owned()),
+        (!found.allow_rollup, "allow_rollup_hdrs must be unset".to_owned()),
+        (!found.allow_message_ttl, "allow_msg_ttl must be unset".to_owned()),
+        (!found.no_ack, "no_ack must be unset".to_owned()),
+        (!found.sealed, "it must not be sealed".to_owned()),
+        (found.mirror.is_none() && found.sources.is_none(), "it must not copy another stream".to_owned()),
+        (found.subject_transform.is_none(), "it must not rename subjects".to_owned()),
+    ];
+    checks.into_iter().filter(|(holds, _)| !holds).map(|(_, wrong)| wrong).collect()
+}

@@ -1,0 +1,165 @@
+//! Reading the stream in order, for as long as it is the same stream. A lost connection, a restarted server and a removed
+//! consumer are survived here; a missing or unreadable entry never is.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use backon::Retryable;
+use flyball_core::id::Revision;
+use flyball_core::ports::{Answer, PortError, Tail};
+use flyball_core::record::{Entry, Topic};
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use super::append::WRITER;
+use super::stream::{Home, Missing};
+use crate::ledger::wire;
+use crate::nats;
+
+/// Notes whose nonce is remembered. Copies of a note are at most one append's settling apart, 30 s; notes are flushed in
+/// batches, so that this many take longer.
+const NONCES: usize = 1024;
+/// Messages asked for at once: some hundred kilobytes, and few requests for a long replay.
+const BATCH: usize = 512;
+/// How long one request for messages lives on the server.
+const EXPIRES: Duration = Duration::from_secs(10);
+/// An idle server says so this often; silence for twice as long means that the reader is not served any more.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the server keeps a reader that nobody asks for: longer than a short loss of the connection.
+const READER_KEPT: Duration = Duration::from_secs(30);
+
+/// Follows the stream. `next` may be dropped halfway: only an entry that was returned counts as read.
+pub(super) struct JetStreamTail {
+    home: Home,
+    messages: Option<pull::Stream>,
+    place: Place,
+}
+
+/// What has been read.
+struct Place {
+    /// What the caller has already.
+    after: u64,
+    /// The last sequence that was read.
+    position: u64,
+    /// The ledger's time there.
+    at: Timestamp,
+    nonces: Nonces,
+}
+
+/// The nonces of the last notes, oldest first.
+#[derive(Default)]
+struct Nonces {
+    order: VecDeque<String>,
+    known: HashSet<String>,
+}
+
+impl Nonces {
+    /// Remembers a nonce; false when it is known.
+    fn insert(&mut self, nonce: &str) -> bool {
+        if !self.known.insert(nonce.to_owned()) {
+            return false;
+        }
+        self.order.push_back(nonce.to_owned());
+        if self.order.len() > NONCES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl JetStreamTail {
+    pub(super) fn new(home: Home, after: Revision) -> Self {
+        // It begins a little earlier, to know the nonces and the time of what the caller has already.
+        let position = after.0.saturating_sub(NONCES as u64);
+        let place = Place { after: after.0, position, at: Timestamp::MIN, nonces: Nonces::default() };
+        Self { home, messages: None, place }
+    }
+
+    async fn entry(&mut self) -> Result<Entry, PortError> {
+        loop {
+            let Some(messages) = &mut self.messages else {
+                self.messages = Some(reader(&self.home, self.place.position + 1).await?);
+                continue;
+            };
+            match messages.next().await {
+                Some(Ok(message)) => match self.place.read(&self.home, &message) {
+                    Ok(Some(entry)) => return Ok(entry),
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.messages = None;
+                        return Err(error);
+                    }
+                },
+                trouble => {
+                    let why = trouble.and_then(Result::err).map(|error| error.to_string());
+                    tracing::debug!(stream = self.home.name, why, "reading the ledger begins again");
+                    self.messages = None;
+                    tokio::time::sleep(nats::RETRY_FIRST).await;
+                }
+            }
+        }
+    }
+}
+
+impl Tail for JetStreamTail {
+    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(self.entry())
+    }
+}
+
+impl Place {
+    /// Takes one message; nothing for one that the caller has, or a copy of a note.
+    fn read(&mut self, home: &Home, message: &Message) -> Result<Option<Entry>, PortError> {
+        let unreadable = |why: String| PortError::Unavailable(format!("{}: {why}", home.name));
+        let info = message.info().map_err(|error| unreadable(error.to_string()))?;
+        let sequence = info.stream_sequence;
+        if sequence <= self.position {
+            return Ok(None);
+        }
+        let expected = self.position.max(self.after) + 1;
+        // A ledger read from its beginning begins where its last purge left it.
+        if sequence > expected && expected > 1 {
+            return Err(unreadable(format!("entries {expected} to {} are missing", sequence - 1)));
+        }
+        let topic = home.topic(&message.subject);
+        let topic = topic.ok_or_else(|| unreadable(format!("entry {sequence} belongs to {}", message.subject)))?;
+        let nonce =
+            message.headers.as_ref().and_then(|headers| headers.get(WRITER)).map(async_nats::HeaderValue::as_str);
+        let known = self.after >= sequence;
+        let record = if known { None } else { Some(wire::decode(&message.payload)) };
+        let record = record.transpose();
+        let record = record.map_err(|why| unreadable(format!("entry {sequence} cannot be read: {why}")))?;
+        self.position = sequence;
+        self.at = self.at.max(nats::timestamp(info.published));
+        let copy = topic == Topic::Note && nonce.is_some_and(|it| !self.nonces.insert(it));
+        let entry = |record| Entry { revision: Revision(sequence), at: self.at, topic, record };
+        Ok(record.filter(|_| !copy).map(entry))
+    }
+}
+
+/// A reader of the stream from `sequence` on; it waits until there is one, and fails only when the stream is gone.
+async fn reader(home: &Home, sequence: u64) -> Result<pull::Stream, PortError> {
+    let open = || async {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: READER_KEPT,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let made = home.context.create_consumer_on_stream(config, &home.name).await;
+        // After the reader was made: one that reads another stream is never used.
+        home.info().await?;
+        let again = |why: String| Missing::Unreachable(why);
+        let consumer = made.map_err(|error| again(error.to_string()))?;
+        let messages = consumer.stream().max_messages_per_batch(BATCH).expires(EXPIRES).heartbeat(HEARTBEAT).messages();
+        messages.await.map_err(|error| again(error.to_string()))
+    };
+    let opened = open.retry(nats::patiently()).when(|missing| matches!(missing, Missing::Unreachable(_))).await;
+    opened.map_err(PortError::from)
+}
