@@ -1,4 +1,4 @@
-//! Why not: the closed list of reasons, each with the numbers that decided. `docs/reasons.md` is made from this file:
+//! Why not: the closed list of reasons, each with the numbers that decided. `reasons` makes `docs/reasons.md` of this file:
 //! a variant's doc comment is what an operator reads at night.
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,10 @@ macro_rules! reasons {
             /// Every reason's word with its documentation, in the order of the contract.
             pub const DOCS: &'static [(&'static str, &'static str)] =
                 &[ $( (stringify!($name), concat!($($doc, "\n"),+)) ),+ ];
+
+            /// Every reason's word with the names and the documentation of its numbers.
+            pub const NUMBERS: &'static [(&'static str, &'static [(&'static str, &'static str)])] =
+                &[ $( (stringify!($name), &[ $( $( (stringify!($field), concat!($($fdoc),+)) ),+ )? ]) ),+ ];
 
             /// The fixed word: the same in CLI, API, spans, metrics, Events and docs.
             pub fn label(&self) -> &'static str {
@@ -214,16 +218,13 @@ reasons! {
 }
 
 impl DenyReason {
+    /// The words of the reasons that pass by themselves.
+    pub const WAITS: [&'static str; 5] =
+        ["ConcurrencyLimit", "TargetBusy", "RolloutInProgress", "DisruptionBudget", "StateUnavailable"];
+
     /// Whether the objection passes by itself, so that the request waits for it instead of being denied.
     pub fn passes_by_itself(&self) -> bool {
-        matches!(
-            self,
-            Self::ConcurrencyLimit { .. }
-                | Self::TargetBusy { .. }
-                | Self::RolloutInProgress { .. }
-                | Self::DisruptionBudget { .. }
-                | Self::StateUnavailable { .. }
-        )
+        Self::WAITS.contains(&self.label())
     }
 
     /// When the same request would be allowed as far as this reason goes, where that is known.

@@ -165,9 +165,12 @@ impl Rollout {
         if self.generation > self.observed_generation {
             return true;
         }
-        let old_pods = !self.on_delete && (self.updated < self.desired - self.partition || self.total > self.updated);
-        old_pods && !self.deadline_exceeded && self.kind == WorkloadKind::Deployment
-            || (old_pods && self.kind != WorkloadKind::Deployment && self.ready >= self.updated)
+        // Pods below the partition stay old for good. A first pod that is still to come counts as well: between the last
+        // old and the first new one a `Recreate` has neither. Missing pods alone are no rollout: a quota may hold them back
+        // for ever, and no deadline counts for that.
+        let old_pods = self.total.saturating_sub(self.updated) > self.partition;
+        let none_yet = self.total == 0 && self.desired > 0;
+        (old_pods || none_yet) && !self.on_delete && !self.deadline_exceeded
     }
 
     /// Whether pods are missing.

@@ -96,7 +96,7 @@ pub const INSPECT: &[Inspect] = &[
 
 /// Asked of an undo, on a fresh read.
 pub const INSPECT_UNDO: &[Inspect] =
-    &[target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged];
+    &[target::same_object, target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged];
 
 /// The answer to a request. What cannot be told is never a pass.
 #[derive(Clone, Debug, PartialEq)]

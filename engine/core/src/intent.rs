@@ -1,12 +1,17 @@
 //! The life of an intent, as a fold over its events.
 
+mod attempt;
+mod stage;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use attempt::{Attempt, Execution};
+pub use stage::{IllegalEvent, Stage, advance};
+
 use crate::action::{ActionRequest, OnFailure};
-use crate::deny::DenyReason;
 use crate::id::{IntentId, Revision};
 use crate::outcome::Outcome;
 use crate::plan::{Change, Edit};
@@ -76,120 +81,6 @@ pub struct Receipt {
     pub generation: i64,
     /// `metadata.resourceVersion` after it.
     pub resource_version: Arc<str>,
-}
-
-/// Where an intent stands. What exists only in one stage lives in that stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Stage {
-    /// Admitted, nothing outstanding.
-    Recorded,
-    /// A send may be on its way.
-    Sending {
-        /// Which.
-        number: u32,
-        /// What.
-        change: Change,
-    },
-    /// A send had no answer: left only by reading.
-    Unknown {
-        /// Which.
-        number: u32,
-        /// What.
-        change: Change,
-        /// What was seen instead of an answer.
-        detail: String,
-    },
-    /// It landed; the rollout is watched.
-    Applied {
-        /// Proof.
-        receipt: Receipt,
-        /// Since when.
-        at: Timestamp,
-    },
-    /// The rollout is complete; stability and recovery are watched.
-    RolledOut {
-        /// Proof.
-        receipt: Receipt,
-        /// When it landed.
-        at: Timestamp,
-        /// When the rollout was complete.
-        complete_at: Timestamp,
-    },
-    /// It failed and is being taken back.
-    Undoing {
-        /// The undo's id.
-        undo: IntentId,
-        /// The verdict.
-        verdict: Outcome,
-        /// What was seen.
-        detail: String,
-    },
-    /// Over.
-    Closed {
-        /// How it ended.
-        outcome: Outcome,
-        /// What was seen.
-        detail: String,
-        /// When.
-        at: Timestamp,
-    },
-}
-
-impl Stage {
-    /// The word that people see.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Recorded => "Recorded",
-            Self::Sending { .. } => "Sending",
-            Self::Unknown { .. } => "Unknown",
-            Self::Applied { .. } => "Applied",
-            Self::RolledOut { .. } => "RolledOut",
-            Self::Undoing { .. } => "Undoing",
-            Self::Closed { outcome, .. } => outcome.label(),
-        }
-    }
-}
-
-/// An event that cannot follow: the ledger contradicts itself, or we have a bug. Never ignored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} cannot follow {stage}")]
-pub struct IllegalEvent {
-    stage: String,
-    event: String,
-}
-
-/// The only way a stage changes. Everything that is not listed is illegal.
-pub fn advance(stage: Stage, event: &Event, at: Timestamp) -> Result<Stage, IllegalEvent> {
-    use {Event as E, Stage as S};
-    Ok(match (stage, event) {
-        (S::Recorded, E::Attempted { number, change }) => S::Sending { number: *number, change: change.clone() },
-        (S::Sending { number, change }, E::Unanswered { detail }) => {
-            S::Unknown { number, change, detail: detail.clone() }
-        }
-        (S::Sending { .. } | S::Unknown { .. }, E::Missed { .. }) => S::Recorded,
-        (S::Sending { .. } | S::Unknown { .. }, E::Applied(receipt)) => S::Applied { receipt: receipt.clone(), at },
-        (S::Applied { receipt, at: landed }, E::RolledOut) => S::RolledOut { receipt, at: landed, complete_at: at },
-        (S::Applied { .. } | S::RolledOut { .. }, E::Undoing { undo, verdict, detail }) => {
-            S::Undoing { undo: *undo, verdict: *verdict, detail: detail.clone() }
-        }
-        (S::Closed { .. }, E::TakenOver { .. }) => return Err(illegal("Closed", event)),
-        (stage, E::TakenOver { .. }) => stage,
-        // A send that may still land is never closed: it is settled by reading, or fenced, first.
-        (S::Recorded | S::Applied { .. } | S::RolledOut { .. } | S::Undoing { .. }, E::Closed { outcome, detail }) => {
-            S::Closed { outcome: *outcome, detail: detail.clone(), at }
-        }
-        (
-            S::Sending { .. } | S::Unknown { .. },
-            E::Closed { outcome: outcome @ (Outcome::Superseded | Outcome::Rejected), detail },
-        ) => S::Closed { outcome: *outcome, detail: detail.clone(), at },
-        (stage, event) => return Err(illegal(stage.label(), event)),
-    })
-}
-
-fn illegal(stage: &str, event: &Event) -> IllegalEvent {
-    let event = format!("{event:?}");
-    let name = event.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
-    IllegalEvent { stage: stage.to_owned(), event: name }
 }
 
 /// A promise to act, as the ledger holds it. Only the fold of the ledger makes one.
@@ -302,83 +193,6 @@ impl Intent {
     pub fn holds_slot(&self) -> bool {
         self.is_open() && !self.rollout_over && self.request.undoes().is_none()
     }
-
-    /// The send that the ledger knows of and that is not settled. The only source of an `Attempt`.
-    pub fn attempt(&self) -> Option<Attempt> {
-        match &self.stage {
-            Stage::Sending { number, change } | Stage::Unknown { number, change, .. } => Some(Attempt {
-                intent: self.id,
-                number: *number,
-                request: self.request.clone(),
-                change: change.clone(),
-                stamped_at: self.admitted_at,
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// Leave to send one change once. `Cluster::execute` consumes it; only an intent whose attempt is on the ledger makes one.
-#[derive(Debug, PartialEq)]
-pub struct Attempt {
-    intent: IntentId,
-    number: u32,
-    request: ActionRequest,
-    change: Change,
-    stamped_at: Timestamp,
-}
-
-impl Attempt {
-    /// Whose.
-    pub fn intent(&self) -> IntentId {
-        self.intent
-    }
-
-    /// Which send, from 1.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// What was asked.
-    pub fn request(&self) -> &ActionRequest {
-        &self.request
-    }
-
-    /// What is sent.
-    pub fn change(&self) -> &Change {
-        &self.change
-    }
-
-    /// The annotations that go onto the target in the same request.
-    pub fn stamp(&self) -> [(&'static str, String); 2] {
-        let last = format!("{} {}", self.stamped_at, self.request.action.kind());
-        [(crate::facts::STAMP_INTENT, self.intent.to_string()), (crate::facts::STAMP_LAST_ACTION, last)]
-    }
-
-    /// The merge patch that is sent to the workload: token, stamp and fields in one request.
-    pub fn body(&self) -> serde_json::Value {
-        let annotations: serde_json::Map<_, _> =
-            self.stamp().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
-        let guard = serde_json::json!({"metadata": {
-            "resourceVersion": &*self.change.resource_version, "uid": &*self.change.uid, "annotations": annotations}});
-        match &self.change.edit {
-            Edit::Fields { apply, .. } => crate::merge::join(guard, apply),
-            Edit::Evict { .. } => guard,
-        }
-    }
-}
-
-/// What the executor knows after one send.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Execution {
-    /// It landed.
-    Applied(Receipt),
-    /// A conflict: something moved since the read. Whether we did is found by reading.
-    Conflict(String),
-    /// The server will never take it.
-    Rejected(DenyReason),
-    /// No answer that settles it. A stage to leave by reading, never an outcome.
-    Unknown(String),
 }
 
 /// Whether a failed verification is taken back.

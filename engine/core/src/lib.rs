@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod plan;
 pub mod policy;
 pub mod ports;
+pub mod reasons;
 pub mod record;
 pub mod signal;
 pub mod verify;

@@ -59,18 +59,86 @@ pub fn diff(from: &Value, to: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
+/// The patch that takes `patch` back from what `before` has become by it. It names the same leaves and no others: what
+/// somebody put next to them meanwhile stays. A map that `patch` made is emptied and not removed for the same reason.
+pub fn inverse(before: &Value, patch: &Value) -> Value {
+    let Value::Object(fields) = patch else { return before.clone() };
+    let back = fields.iter().map(|(key, set)| {
+        let old = before.get(key).unwrap_or(&Value::Null);
+        let both_maps = set.is_object() && (old.is_object() || old.is_null());
+        (key.clone(), if both_maps { inverse(old, set) } else { old.clone() })
+    });
+    Value::Object(back.collect())
+}
+
+/// Whether a patch only removes, or sets empty maps, which read back as absent.
+fn says_nothing(patch: &Value) -> bool {
+    match patch {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(says_nothing),
+        _ => false,
+    }
+}
+
 /// Whether `current` still has what `patch` set: applying it again would change nothing.
 pub fn in_place(current: &Value, patch: &Value) -> bool {
     match patch {
         Value::Object(fields) => fields.iter().all(|(key, value)| match (current.get(key), value) {
-            (None, Value::Null) => true,
-            // An empty map that was set reads back as absent.
-            (None, Value::Object(map)) => map.values().all(Value::is_null),
-            (None, _) | (Some(_), Value::Null) => false,
+            (None, value) => says_nothing(value),
+            (Some(_), Value::Null) => false,
             (Some(current), value) => in_place(current, value),
         }),
         value => current == value,
     }
+}
+
+/// Whether `current` still says what `patch` set, as a server stores it: it adds defaults inside the items of a list, and
+/// writes quantities its own way (`1024Mi` becomes `1Gi`). Looser than `in_place`: enough to watch a change, not to undo it.
+pub fn holds(current: &Value, patch: &Value) -> bool {
+    match patch {
+        Value::Object(fields) => fields.iter().all(|(key, value)| match (current.get(key), value) {
+            (None, value) => says_nothing(value),
+            (Some(_), Value::Null) => false,
+            (Some(current), value) if key == "limits" || key == "requests" => same_quantities(current, value),
+            (Some(current), value) => holds(current, value),
+        }),
+        Value::Array(items) => current
+            .as_array()
+            .is_some_and(|list| list.len() == items.len() && list.iter().zip(items).all(|(is, set)| holds(is, set))),
+        value => current == value,
+    }
+}
+
+fn same_quantities(current: &Value, patch: &Value) -> bool {
+    let Value::Object(fields) = patch else { return current == patch };
+    fields.iter().all(|(key, set)| match (current.get(key), set) {
+        (None, Value::Null) => true,
+        (None, _) | (Some(_), Value::Null) => false,
+        (Some(is), set) => is == set || quantity(is).is_some_and(|is| quantity(set) == Some(is)),
+    })
+}
+
+/// A Kubernetes quantity in thousandths. Finer ones, and those too large to count so, are compared as they are written.
+fn quantity(value: &Value) -> Option<i128> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let thousandths = match &text[digits.len()..] {
+        "m" => 1,
+        "" => 1000,
+        "k" => 1_000_000,
+        "M" => 1_000_000_000,
+        "G" => 1_000_000_000_000,
+        "T" => 1_000_000_000_000_000,
+        "Ki" => 1000 << 10,
+        "Mi" => 1000 << 20,
+        "Gi" => 1000 << 30,
+        "Ti" => 1000_i128 << 40,
+        _ => return None,
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let number: i128 = format!("{whole}{fraction}").parse().ok()?;
+    number.checked_mul(thousandths).filter(|it| it % scale == 0).map(|it| it / scale)
 }
 
 /// The paths of the leaves that `patch` touches, `/`-separated, list items left out.
@@ -119,9 +187,48 @@ mod tests {
                 prop_assert!(in_place(&to, &patch));
                 prop_assert!(!in_place(&from, &patch));
                 let back = diff(&to, &from).expect("they differ");
-                prop_assert_eq!(apply(&to, &back), from);
+                prop_assert_eq!(&apply(&to, &back), &from);
+                if from.is_object() && to.is_object() {
+                    prop_assert_eq!(without_empty(apply(&to, &inverse(&from, &patch))), without_empty(from));
+                }
             }
         }
+    }
+
+    fn without_empty(value: Value) -> Value {
+        let Value::Object(fields) = value else { return value };
+        let fields = fields.into_iter().map(|(key, value)| (key, without_empty(value)));
+        Value::Object(fields.filter(|(_, value)| value.as_object().is_none_or(|map| !map.is_empty())).collect())
+    }
+
+    #[test]
+    fn an_inverse_leaves_what_others_put_next_to_it() {
+        let (before, patch) = (json!({"labels": {}}), json!({"annotations": {"ours": "1"}, "replicas": 3}));
+        let back = inverse(&before, &patch);
+        assert_eq!(back, json!({"annotations": {"ours": null}, "replicas": null}));
+        let meanwhile = json!({"labels": {}, "annotations": {"ours": "1", "theirs": "2"}, "replicas": 3});
+        assert_eq!(apply(&meanwhile, &back), json!({"labels": {}, "annotations": {"theirs": "2"}}));
+    }
+
+    #[test]
+    fn a_change_holds_however_the_server_stores_it() {
+        let held = |current: Value, patch: Value| holds(&current, &patch);
+        let probe = json!({"readinessProbe": {"httpGet": {"port": 80}}});
+        let stored = json!({"readinessProbe": {"httpGet": {"port": 80, "scheme": "HTTP"}, "periodSeconds": 10}});
+        assert!(!held(json!({"containers": [stored, {}]}), json!({"containers": [probe]})), "another container");
+        assert!(!held(json!({"containers": [{}]}), json!({"containers": [probe]})));
+        assert!(held(json!({"containers": [stored]}), json!({"containers": [probe]})));
+        let memory = |text: &str| json!({"resources": {"limits": {"memory": text, "cpu": "1"}}});
+        for (stored, sent, same) in [
+            ("1Gi", "1024Mi", true),
+            ("1500M", "1.5G", true),
+            ("1Gi", "1G", false),
+            ("2Gi", "1024Mi", false),
+            ("x", "y", false),
+        ] {
+            assert_eq!(held(memory(stored), memory(sent)), same, "{stored} {sent}");
+        }
+        assert!(!held(json!({"image": "1.0"}), json!({"image": "1"})), "only quantities are numbers");
     }
 
     #[test]

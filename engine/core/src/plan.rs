@@ -1,6 +1,7 @@
 //! Action and fresh read to the exact edit: everything relative is made absolute here, before it is recorded, so that the
 //! executor has no choices left and a resend is byte-identical.
 
+mod allow;
 mod patch;
 
 use std::sync::Arc;
@@ -9,45 +10,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use allow::ALLOWED;
+pub(crate) use allow::permitted;
+
 use crate::action::{Action, ActionKind, Scale};
 use crate::deny::DenyReason;
 use crate::facts::Snapshot;
 use crate::merge;
 
-/// What a policy's patch may touch; `*` stands for one list item, a trailing `/**` for everything below.
-pub const ALLOWED: [&str; 18] = [
-    "/metadata/annotations/**",
-    "/spec/minReadySeconds",
-    "/spec/progressDeadlineSeconds",
-    "/spec/strategy/rollingUpdate/**",
-    "/spec/updateStrategy/rollingUpdate/**",
-    "/spec/template/metadata/annotations/**",
-    "/spec/template/spec/terminationGracePeriodSeconds",
-    "/spec/template/spec/priorityClassName",
-    "/spec/template/spec/nodeSelector/**",
-    "/spec/template/spec/tolerations/**",
-    "/spec/template/spec/topologySpreadConstraints/**",
-    "/spec/template/spec/affinity/**",
-    "/spec/template/spec/containers/*/image",
-    "/spec/template/spec/containers/*/env/**",
-    "/spec/template/spec/containers/*/resources/**",
-    "/spec/template/spec/containers/*/readinessProbe/**",
-    "/spec/template/spec/containers/*/livenessProbe/**",
-    "/spec/template/spec/containers/*/startupProbe/**",
-];
-
 /// The restart marker of kubectl: what `kubectl rollout history` and people look for.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
-
-/// Whether a policy's patch may touch `path`. Our own annotations it may not.
-pub(crate) fn allowed(path: &str) -> bool {
-    let ours = path.contains("/annotations/flyball.dev/") || path.ends_with(RESTARTED_AT);
-    !ours
-        && ALLOWED.iter().any(|rule| match rule.strip_suffix("/**") {
-            Some(above) => path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            None => *rule == path,
-        })
-}
 
 /// The exact edit, planned against one version of one object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,7 +122,7 @@ fn respec(seen: &Snapshot, spec: &Value, summary: String) -> Result<Edit, DenyRe
     let wrap = |patch: Value| json!({ "spec": patch });
     let nothing = || DenyReason::NothingToDo { what: format!("{summary}: it is so already") };
     let apply = merge::diff(&seen.spec, spec).map(wrap).ok_or_else(nothing)?;
-    let revert = merge::diff(spec, &seen.spec).map(wrap);
+    let revert = Some(merge::inverse(&json!({ "spec": seen.spec }), &apply));
     Ok(Edit::Fields { summary, apply, revert })
 }
 

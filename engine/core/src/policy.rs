@@ -1,9 +1,10 @@
 //! Policies as meant: checked, defaults filled in, in the order in which they are asked. `policy::load` reads the files.
 
+mod check;
 mod fault;
 mod load;
-mod patch;
 mod raw;
+mod source;
 
 use std::sync::Arc;
 

@@ -63,12 +63,12 @@ pub fn verify(
             Some(done) => settled(spec, symptoms, at, done.max(complete_since.unwrap_or(now)), now),
         };
     }
-    let deadline = at.saturating_add(spec.timeout).unwrap_or(Timestamp::MAX);
     let rollout = &seen.rollout;
     let observed = rollout.observed_generation >= receipt.generation;
-    if observed && rollout.deadline_exceeded {
+    if observed && rollout.deadline_exceeded && now >= at.saturating_add(progress_deadline(seen)).unwrap_or(at) {
         return over(Outcome::Failed, "the rollout exceeded its progress deadline");
     }
+    let deadline = patience(spec, at, complete_at);
     if complete_at.is_some() && rollout.unhealthy() && now >= deadline {
         return over(Outcome::Failed, "pods became unavailable again after the rollout");
     }
@@ -80,6 +80,22 @@ pub fn verify(
         rounded(spec.timeout)
     );
     (now >= deadline).then_some(Verification::Over(Outcome::TimedOut, progress))
+}
+
+/// How long an incomplete rollout is borne. After it was complete once, a dip such as a drained node starts stability and
+/// recovery anew, for as long as they would have taken anyhow: it fails only what is still down then.
+fn patience(spec: &VerifySpec, at: Timestamp, complete_at: Option<Timestamp>) -> Timestamp {
+    let after = |from: Timestamp, wait| from.saturating_add(wait).unwrap_or(Timestamp::MAX);
+    let rest = spec.recovered.map_or(spec.stable_for, |it| it.within.max(spec.stable_for));
+    let settled = complete_at.map_or(Timestamp::MIN, |done| after(done, rest));
+    after(at, spec.timeout).max(settled)
+}
+
+/// Kubernetes' own default where the field is missing. A deadline that is reported as exceeded any sooner after our change
+/// is an older rollout's: a controller takes that condition back only when it sees progress, and a scale never resets it.
+fn progress_deadline(seen: &Sighting) -> SignedDuration {
+    let seconds = seen.spec.get("progressDeadlineSeconds").and_then(serde_json::Value::as_i64);
+    SignedDuration::from_secs(seconds.unwrap_or(600).clamp(0, i64::from(i32::MAX)))
 }
 
 fn rounded(duration: SignedDuration) -> SignedDuration {
@@ -94,7 +110,7 @@ pub fn complete(receipt: &Receipt, seen: &Sighting) -> bool {
 /// Whether our change is still in place.
 fn still_ours(intent: &Intent, seen: &Sighting) -> bool {
     match &intent.change().edit {
-        Edit::Fields { apply, .. } => apply.get("spec").is_none_or(|fields| merge::in_place(&seen.spec, fields)),
+        Edit::Fields { apply, .. } => apply.get("spec").is_none_or(|fields| merge::holds(&seen.spec, fields)),
         Edit::Evict { .. } => true,
     }
 }
@@ -117,8 +133,9 @@ fn settled(
     match recovery.by {
         RecoveredBy::Clear => {
             let newest_is_clear = symptoms.cleared_at > symptoms.present_at;
-            if stable && after(symptoms.cleared_at, applied) && newest_is_clear {
-                return over(Outcome::Recovered, "the signal cleared");
+            if after(symptoms.cleared_at, applied) && newest_is_clear {
+                // Cleared in time, though perhaps not yet stable for long enough.
+                return if stable { over(Outcome::Recovered, "the signal cleared") } else { None };
             }
             if now >= deadline { over(Outcome::NotRecovered, "the signal did not clear in time") } else { None }
         }

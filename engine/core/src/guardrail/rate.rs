@@ -1,12 +1,12 @@
 //! How often, and how far.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Scene, Sight};
 use crate::action::Action;
 use crate::deny::DenyReason;
-use crate::history::Window;
-use crate::limits::Budget;
+use crate::history::{History, Window};
+use crate::limits::{Breaker, Budget};
 use crate::plan::scale_target;
 
 fn within(budget: Budget, window: Window<'_>, reserved: u32, scope: &str, now: Timestamp) -> Result<(), DenyReason> {
@@ -46,11 +46,15 @@ pub(super) fn cluster_budget(scene: &Scene<'_>) -> Result<(), DenyReason> {
 
 pub(super) fn breaker_closed(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let breaker = scene.rules.limits.breaker;
+    let history = scene.history;
     let since = scene.now.checked_sub(breaker.per).unwrap_or(Timestamp::MIN);
-    let (failures, success) = scene.history.failures(since);
-    let count = u32::try_from(failures.len()).unwrap_or(u32::MAX);
-    let Some(last) = failures.last().copied().filter(|_| count >= breaker.failures) else { return Ok(()) };
-    if success.is_some_and(|admitted| admitted > last) {
+    // The common case first: with too few failures in the window nothing else matters.
+    let (count, Some(last)) = failed(history, since, scene.now) else { return Ok(()) };
+    if count < breaker.failures {
+        return Ok(());
+    }
+    let (count, _) = failed(history, since.max(forgiven(history, breaker)), scene.now);
+    if count < breaker.failures {
         return Ok(());
     }
     let until = last.saturating_add(breaker.probe_after).unwrap_or(Timestamp::MAX);
@@ -59,8 +63,26 @@ pub(super) fn breaker_closed(scene: &Scene<'_>) -> Result<(), DenyReason> {
         return denied(Some(until));
     }
     // Half-open: one probe at a time.
-    let probing = scene.history.open().any(|it| it.admitted_at() >= until) || reserved(scene, |_| true) > 0;
+    let probing = history.open().any(|it| it.admitted_at() >= until) || reserved(scene, |_| true) > 0;
     if probing { denied(None) } else { Ok(()) }
+}
+
+/// How many failures there were after `from`, up to `to`, and the newest of them.
+fn failed(history: &History, from: Timestamp, to: Timestamp) -> (u32, Option<Timestamp>) {
+    let found = history.failures().filter(|at| *at > from && *at <= to);
+    found.fold((0, None), |(count, _), at| (count + 1, Some(at)))
+}
+
+/// The admission of the newest probe that succeeded: what failed before it counts no more, or the first failure after
+/// it would open the breaker again. A success that was admitted while the breaker was closed forgives nothing.
+fn forgiven(history: &History, breaker: Breaker) -> Timestamp {
+    history.successes().fold(Timestamp::MIN, |forgiven, admitted| {
+        let since = admitted.checked_sub(breaker.per).unwrap_or(Timestamp::MIN).max(forgiven);
+        // A failure of the same moment cannot have been what it was to probe.
+        let before = admitted.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
+        let (count, _) = failed(history, since, before);
+        if count >= breaker.failures { admitted } else { forgiven }
+    })
 }
 
 pub(super) fn within_bounds(sight: &Sight<'_>) -> Result<(), DenyReason> {
@@ -77,7 +99,7 @@ pub(super) fn within_bounds(sight: &Sight<'_>) -> Result<(), DenyReason> {
 pub(super) fn grows_slowly(sight: &Sight<'_>) -> Result<(), DenyReason> {
     let scene = &sight.scene;
     let Action::Scale(scale) = scene.request.action else { return Ok(()) };
-    let asked = u32::try_from(scale_target(scale, sight.seen) - sight.seen.replicas()).unwrap_or(0);
+    let asked = u32::try_from(scale_target(scale, sight.seen).saturating_sub(sight.seen.replicas())).unwrap_or(0);
     let Budget { max, per } = scene.request.limits.scale_up;
     let window = scene.history.added_to(&scene.request.target);
     let added = window.used(per, scene.now);

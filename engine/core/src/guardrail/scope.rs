@@ -29,8 +29,10 @@ pub(super) fn protected_namespace(scene: &Scene<'_>) -> Result<(), DenyReason> {
 pub(super) fn confident(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let required = scene.request.limits.min_confidence;
     match scene.request.evidence.confidence {
-        Some(confidence) if confidence < required => Err(DenyReason::ConfidenceTooLow { confidence, required }),
-        _ => Ok(()),
+        None => Ok(()),
+        // Asked this way round, what is no number does not pass.
+        Some(confidence) if confidence >= required => Ok(()),
+        Some(confidence) => Err(DenyReason::ConfidenceTooLow { confidence, required }),
     }
 }
 

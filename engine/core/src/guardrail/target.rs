@@ -6,6 +6,15 @@ use crate::deny::DenyReason;
 use crate::facts::OPT_OUT;
 use crate::plan::reverted_by_gitops;
 
+/// What is taken back is what was done to this very object. Another one under the same name owes us nothing.
+pub(super) fn same_object(sight: &Sight<'_>) -> Result<(), DenyReason> {
+    let parent = sight.scene.request.undoes().and_then(|id| sight.scene.history.intent(id));
+    if parent.is_some_and(|it| it.change().uid == sight.seen.uid) {
+        return Ok(());
+    }
+    Err(DenyReason::TargetChanged { what: "another object took its name".into() })
+}
+
 pub(super) fn not_opted_out(sight: &Sight<'_>) -> Result<(), DenyReason> {
     let target = &sight.scene.request.target;
     if sight.seen.annotations.get(OPT_OUT).is_some_and(|it| it == "true") {

@@ -1,6 +1,6 @@
 //! Too old, too soon, at the wrong hour.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Scene, Sight};
 use crate::deny::DenyReason;
@@ -28,10 +28,15 @@ pub(super) fn in_window(scene: &Scene<'_>) -> Result<(), DenyReason> {
     ends.map_or(Ok(()), |until| Err(DenyReason::OutsideWindow { until }))
 }
 
+/// The request's cooldown. It may have been asked under older rules, so the floor is asked for here, too.
+fn cooldown(scene: &Scene<'_>) -> SignedDuration {
+    scene.request.limits.cooldown.max(scene.rules.limits.min_cooldown)
+}
+
 pub(super) fn cooled_down(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let request = scene.request;
     let Some((last, ended)) = scene.history.last(&request.target, request.action.kind()) else { return Ok(()) };
-    let until = ended.map(|at| at.saturating_add(request.limits.cooldown).unwrap_or(Timestamp::MAX));
+    let until = ended.map(|at| at.saturating_add(cooldown(scene)).unwrap_or(Timestamp::MAX));
     match until {
         Some(until) if scene.now >= until => Ok(()),
         until => Err(DenyReason::CooldownActive { last, until }),
@@ -42,7 +47,7 @@ pub(super) fn shadow_cooled_down(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let request = scene.request;
     let kind = request.action.kind();
     let Some(last) = scene.history.last_shadow(&request.policy.name, &request.target, kind) else { return Ok(()) };
-    let until = last.saturating_add(request.limits.cooldown).unwrap_or(Timestamp::MAX);
+    let until = last.saturating_add(cooldown(scene)).unwrap_or(Timestamp::MAX);
     if scene.now < until {
         let last = request.id("shadow");
         return Err(DenyReason::CooldownActive { last, until: Some(until) });
@@ -57,7 +62,7 @@ pub(super) fn stamp_cooled_down(sight: &Sight<'_>) -> Result<(), DenyReason> {
         return Ok(());
     };
     let (Ok(at), Some(last)) = (at.parse::<Timestamp>(), sight.seen.stamp()) else { return Ok(()) };
-    let until = at.saturating_add(request.limits.cooldown).unwrap_or(Timestamp::MAX);
+    let until = at.saturating_add(cooldown(&sight.scene)).unwrap_or(Timestamp::MAX);
     if kind == request.action.kind().as_str() && sight.scene.now < until {
         return Err(DenyReason::CooldownActive { last, until: Some(until) });
     }

@@ -69,7 +69,7 @@ impl Windows {
 
 fn put(marks: &mut Marks, mark: Mark) {
     if !marks.iter().rev().any(|it| it.id == mark.id) {
-        // Entries arrive in the order of the ledger, whose time never goes backwards.
+        // The fold's time never goes backwards, so the marks stay sorted.
         marks.push_back(mark);
     }
 }
@@ -93,11 +93,10 @@ pub struct Window<'a>(Option<&'a Marks>);
 
 impl Window<'_> {
     fn since(&self, from: Timestamp) -> impl Iterator<Item = &Mark> {
-        let marks = self.0.into_iter().flat_map(move |marks| {
+        self.0.into_iter().flat_map(move |marks| {
             let first = marks.partition_point(|it| it.at <= from);
             marks.range(first..)
-        });
-        marks
+        })
     }
 
     /// How much counts within the `per` before `now`.

@@ -2,13 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Edit, allowed};
+use super::Edit;
+use super::allow::{allowed, permitted};
 use crate::action::{Patch, PatchForm};
 use crate::deny::DenyReason;
 use crate::facts::Snapshot;
 use crate::merge;
 
 pub(super) fn patched(patch: &Patch, seen: &Snapshot) -> Result<Edit, DenyReason> {
+    permitted(patch).map_err(|what| DenyReason::ActionNotAllowed { what })?;
     let before = json!({"metadata": {"annotations": seen.annotations}, "spec": seen.spec});
     let after = match patch.form {
         PatchForm::Merge => merge::apply(&before, &patch.body),
@@ -17,8 +19,8 @@ pub(super) fn patched(patch: &Patch, seen: &Snapshot) -> Result<Edit, DenyReason
     };
     let nothing = || DenyReason::NothingToDo { what: "the fields have these values already".into() };
     let apply = merge::diff(&before, &after).ok_or_else(nothing)?;
-    let revert = merge::diff(&after, &before);
-    // Lists travel whole, so the check here is on what they hold; the policy's own words were checked at load.
+    let revert = Some(merge::inverse(&before, &apply));
+    // Lists of containers travel whole; what the patch says of each of them is checked above.
     let fields = merge::leaves(&apply);
     if let Some(path) = fields.iter().find(|path| !allowed(path) && !path.ends_with("ontainers")) {
         return Err(DenyReason::ActionNotAllowed { what: format!("patching {path}") });
@@ -64,15 +66,15 @@ fn operations(base: &Value, patch: &Value) -> Result<Value, DenyReason> {
     let mut result = base.clone();
     for operation in patch.as_array().into_iter().flatten() {
         let text = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (path, value) = (text("path"), operation.get("value").cloned().unwrap_or(Value::Null));
-        let missing = || DenyReason::TargetNotFound { what: format!("field {path}") };
+        let (at, value) = (text("path"), operation.get("value").cloned().unwrap_or(Value::Null));
+        let missing = || DenyReason::TargetNotFound { what: format!("field {at}") };
         if text("op") == "test" {
-            if result.pointer(path) != Some(&value) {
-                return Err(DenyReason::TargetChanged { what: format!("{path} is not what the patch expects") });
+            if result.pointer(at) != Some(&value) {
+                return Err(DenyReason::TargetChanged { what: format!("{at} is not what the patch expects") });
             }
             continue;
         }
-        let (parent, key) = path.rsplit_once('/').ok_or_else(missing)?;
+        let (parent, key) = at.rsplit_once('/').ok_or_else(missing)?;
         let key = key.replace("~1", "/").replace("~0", "~");
         match (result.pointer_mut(parent), text("op")) {
             (Some(Value::Object(map)), "remove") => remove(map, &key).ok_or_else(missing)?,

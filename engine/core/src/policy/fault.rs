@@ -26,7 +26,9 @@ impl fmt::Display for Fault {
         writeln!(f, "error: {message}")?;
         write!(f, "{margin}--> {file}:{line}:{column}")?;
         if !text.trim().is_empty() {
-            let indent = " ".repeat(usize::try_from(column.saturating_sub(1)).unwrap_or(0).min(text.chars().count()));
+            // A tab in the line is one in the margin, or the caret would point elsewhere.
+            let before = text.chars().take(usize::try_from(column.saturating_sub(1)).unwrap_or(0));
+            let indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
             write!(f, "\n{margin} |\n{line} | {text}\n{margin} | {indent}^")?;
         }
         if let Some(hint) = hint {

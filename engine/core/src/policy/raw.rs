@@ -90,14 +90,15 @@ pub(super) struct RawTarget {
     pub(super) kind: Option<WorkloadKind>,
 }
 
+/// One of them is to be written. As a mapping and not an enum, since the parser then knows where what else was written is.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum RawAction {
-    Scale(RawScale),
-    Restart(Nothing),
-    Patch(RawPatch),
-    Rollback(RawRollback),
-    DeletePod(Nothing),
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawAction {
+    pub(super) scale: Option<RawScale>,
+    pub(super) restart: Option<Nothing>,
+    pub(super) patch: Option<RawPatch>,
+    pub(super) rollback: Option<RawRollback>,
+    pub(super) delete_pod: Option<Nothing>,
 }
 
 #[derive(Deserialize)]
@@ -112,11 +113,11 @@ pub(super) struct RawScale {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum RawPatch {
-    Strategic(Value),
-    Merge(Value),
-    Json(Value),
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawPatch {
+    pub(super) strategic: Option<Value>,
+    pub(super) merge: Option<Value>,
+    pub(super) json: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -187,15 +188,15 @@ pub(super) struct RawHardLimits {
     pub(super) concurrency: Option<RawConcurrency>,
     pub(super) max_unavailable: Option<Spanned<String>>,
     pub(super) min_cooldown: Option<Spanned<SignedDuration>>,
-    pub(super) max_replicas: Option<i32>,
+    pub(super) max_replicas: Option<Spanned<i32>>,
     pub(super) breaker: Option<Spanned<RawBreaker>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConcurrency {
-    pub(super) cluster: Option<u32>,
-    pub(super) namespace: Option<u32>,
+    pub(super) cluster: Option<Spanned<u32>>,
+    pub(super) namespace: Option<Spanned<u32>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -227,5 +228,5 @@ pub(super) struct RawProtect {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAllow {
     pub(super) namespaces: Option<Vec<String>>,
-    pub(super) actions: Option<Vec<ActionKind>>,
+    pub(super) actions: Option<Spanned<Vec<ActionKind>>>,
 }

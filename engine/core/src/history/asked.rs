@@ -1,0 +1,154 @@
+//! What the guardrails and the engine ask of the fold.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{History, Waiting, Window};
+use crate::action::{ActionKind, Cause};
+use crate::deny::DenyReason;
+use crate::id::{IntentId, Revision};
+use crate::intent::{Intent, Stage};
+use crate::record::{Admission, Pause, WaitKey};
+use crate::verify::Symptoms;
+use crate::workload::Workload;
+
+impl History {
+    /// Newest entry.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Newest entry of the topic `Admit`: what an admission screened here has to expect.
+    pub fn admit_revision(&self) -> Revision {
+        self.admit
+    }
+
+    /// The ledger's time of the newest entry.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The pauses in force.
+    pub fn pauses(&self, now: Timestamp) -> impl Iterator<Item = &(Timestamp, Pause)> {
+        self.pauses.values().filter(move |(_, pause)| pause.until.is_none_or(|until| now < until))
+    }
+
+    /// An intent by id, closed ones included.
+    pub fn intent(&self, id: IntentId) -> Option<&Intent> {
+        self.intents.get(&id)
+    }
+
+    /// Every intent.
+    pub fn intents(&self) -> impl Iterator<Item = &Intent> {
+        self.intents.values()
+    }
+
+    /// Intents that are not closed.
+    pub fn open(&self) -> impl Iterator<Item = &Intent> {
+        self.open.values().flatten().filter_map(|id| self.intents.get(id))
+    }
+
+    /// The open intents on a target, and those about to be.
+    pub fn open_on(&self, target: &Workload) -> Vec<IntentId> {
+        let reserved = self.reserved.values().filter(|it| it.request.target == *target).map(|it| it.id);
+        self.open.get(target).into_iter().flatten().copied().chain(reserved).collect()
+    }
+
+    /// Slots in use: in the cluster, or in one namespace.
+    pub fn slots(&self, namespace: Option<&str>) -> u32 {
+        let within = |target: &Workload| namespace.is_none_or(|it| *target.namespace == *it);
+        let held = self.open().filter(|it| it.holds_slot() && within(&it.request().target)).count();
+        let waits = |it: &&Admission| it.request.undoes().is_none() && within(&it.request.target);
+        let reserved = self.reserved.values().filter(waits).count();
+        u32::try_from(held + reserved).unwrap_or(u32::MAX)
+    }
+
+    /// Workloads of a namespace that hold a slot.
+    pub fn under_remediation(&self, namespace: &str) -> impl Iterator<Item = &Workload> {
+        let held = self.open().filter(|it| it.holds_slot()).map(|it| &it.request().target);
+        held.chain(self.reserved.values().map(|it| &it.request.target)).filter(move |it| *it.namespace == *namespace)
+    }
+
+    /// The intent that a signal or a direct call led to. An undo or a step has its own rules.
+    pub fn led_to(&self, cause: &Cause) -> Option<IntentId> {
+        let (Cause::Signal(_) | Cause::Api(_)) = cause else { return None };
+        let reserved = self.reserved.values().find(|it| it.request.cause == *cause).map(|it| it.id);
+        self.causes.get(cause).copied().or(reserved)
+    }
+
+    /// The last intent of a kind on a target, and when it ended; none while it is open.
+    pub fn last(&self, target: &Workload, kind: ActionKind) -> Option<(IntentId, Option<Timestamp>)> {
+        if let Some(it) =
+            self.reserved.values().find(|it| it.request.target == *target && it.request.action.kind() == kind)
+        {
+            return Some((it.id, None));
+        }
+        let id = self.last.get(&(target.clone(), kind))?;
+        let ended = match self.intents.get(id)?.stage() {
+            Stage::Closed { at, .. } => Some(*at),
+            _ => None,
+        };
+        Some((*id, ended))
+    }
+
+    /// When a shadow policy last would have acted.
+    pub fn last_shadow(&self, policy: &Arc<str>, target: &Workload, kind: ActionKind) -> Option<Timestamp> {
+        self.shadows.get(&(policy.clone(), target.clone(), kind)).copied()
+    }
+
+    /// Actions of a kind on a target.
+    pub fn on_target(&self, target: &Workload, kind: ActionKind) -> Window<'_> {
+        self.windows.on_target(target, kind)
+    }
+
+    /// Actions in a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Window<'_> {
+        self.windows.in_namespace(namespace)
+    }
+
+    /// Actions in the cluster.
+    pub fn in_cluster(&self) -> Window<'_> {
+        self.windows.in_cluster()
+    }
+
+    /// Replicas added to a target.
+    pub fn added_to(&self, target: &Workload) -> Window<'_> {
+        self.windows.added_to(target)
+    }
+
+    /// Admissions on their way to the ledger.
+    pub fn reserved(&self) -> impl Iterator<Item = &Admission> {
+        self.reserved.values()
+    }
+
+    /// When verification failed, oldest first.
+    pub fn failures(&self) -> impl Iterator<Item = Timestamp> {
+        self.failures.iter().copied()
+    }
+
+    /// When those were admitted that verification found to have helped, oldest first.
+    pub fn successes(&self) -> impl Iterator<Item = Timestamp> {
+        self.successes.iter().copied()
+    }
+
+    /// Who waits.
+    pub fn waiting(&self) -> impl Iterator<Item = (&WaitKey, &Waiting)> {
+        self.waiting.iter()
+    }
+
+    /// One waiter.
+    pub fn waiter(&self, key: &WaitKey) -> Option<&Waiting> {
+        self.waiting.get(key)
+    }
+
+    /// What the waiter last waited for.
+    pub fn objections(&self, key: &WaitKey) -> Option<&[DenyReason]> {
+        self.waiting.get(key).map(|it| it.deferral.objections.as_slice())
+    }
+
+    /// What was seen of a target's symptoms since its intent was admitted.
+    pub fn symptoms(&self, target: &Workload) -> Symptoms {
+        self.symptoms.get(target).copied().unwrap_or_default()
+    }
+}

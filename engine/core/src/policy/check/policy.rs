@@ -1,0 +1,180 @@
+//! A `kind: RemediationPolicy` document.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use serde_saphyr::Spanned;
+
+use super::Checks;
+use crate::action::{Action, Patch, PatchForm, RecoveredBy, Recovery, Scale, VerifySpec};
+use crate::limits::Guardrails;
+use crate::plan;
+use crate::policy::raw::{
+    PolicySpec, RawAction, RawMatch, RawMode, RawPatch, RawRollback, RawScale, RawSignal, RawVerify,
+};
+use crate::policy::source::Source;
+use crate::policy::{Match, MatchOn, Mode, Policy};
+use crate::workload::WorkloadKind;
+
+const MATCH_HINT: Option<&str> =
+    Some("anomalies have `types` and `minScore`, an rca has `causes` and `minProbability`");
+
+impl Checks<'_> {
+    pub(in crate::policy) fn policy(
+        &mut self,
+        spec: PolicySpec,
+        name: Arc<str>,
+        place: String,
+        source: &Source,
+        rules: &Guardrails,
+    ) -> Option<Policy> {
+        let mode = self.mode(&spec.mode, source);
+        let matches = self.matches(spec.r#match, source);
+        let target_kind = spec.target.and_then(|target| target.kind);
+        let limits = self.limits(spec.guardrails.unwrap_or_default(), &rules.defaults, source);
+        let limits = self.bounded(limits, &rules.limits, source);
+        let verify = self.verify(spec.verify, source);
+        let action = self.action(spec.action, target_kind, source)?;
+        let priority = spec.priority;
+        Some(Policy { name, mode, priority, matches, target_kind, action, limits, verify, source: place })
+    }
+
+    fn mode(&mut self, raw: &Spanned<RawMode>, source: &Source) -> Mode {
+        match raw.value {
+            RawMode::Disabled => Mode::Disabled,
+            RawMode::Shadow => Mode::Shadow,
+            RawMode::Enforce => Mode::Enforce,
+            RawMode::Approve => {
+                let hint = Some("use `shadow` or `enforce`");
+                self.fault(source, raw, "mode `approve` is not available in this version", hint);
+                Mode::Disabled
+            }
+        }
+    }
+
+    fn matches(&mut self, raw: RawMatch, source: &Source) -> Match {
+        let anomaly = raw.signal == RawSignal::Anomaly;
+        if let Some(when) = &raw.when {
+            let hint = Some("use types, causes, scores, namespaces and services");
+            self.fault(source, when, "`when` is not available in this version", hint);
+        }
+        if let Some(causes) = raw.causes.as_ref().filter(|_| anomaly) {
+            self.fault(source, causes, "`causes` is for `signal: rca` only", MATCH_HINT);
+        }
+        if let Some(least) = raw.min_probability.as_ref().filter(|_| anomaly) {
+            self.fault(source, least, "`minProbability` is for `signal: rca` only", MATCH_HINT);
+        }
+        if let Some(types) = raw.types.as_ref().filter(|_| !anomaly) {
+            self.fault(source, types, "`types` is for `signal: anomaly` only", MATCH_HINT);
+        }
+        if let Some(least) = raw.min_score.as_ref().filter(|_| !anomaly) {
+            self.fault(source, least, "`minScore` is for `signal: anomaly` only", MATCH_HINT);
+        }
+        let min_probability = self.fraction(raw.min_probability, 0.5, "minProbability", source);
+        let min_score = self.score(raw.min_score, source);
+        let names = |list: Vec<String>| list.into_iter().map(Arc::from).collect();
+        let on = if anomaly {
+            MatchOn::Anomaly { types: raw.types.map(|it| it.value).unwrap_or_default(), min_score }
+        } else {
+            MatchOn::Rca { causes: names(raw.causes.map(|it| it.value).unwrap_or_default()), min_probability }
+        };
+        Match { on, namespaces: names(raw.namespaces), services: names(raw.services) }
+    }
+
+    /// Detectors scale their scores as they like, so all that is asked is a number that a score can reach.
+    fn score(&mut self, raw: Option<Spanned<f64>>, source: &Source) -> f64 {
+        let Some(raw) = raw else { return 0.0 };
+        if !raw.value.is_finite() || raw.value < 0.0 {
+            self.fault(source, &raw, format!("minScore is {}; it is a number from 0 up", raw.value), None);
+        }
+        raw.value
+    }
+
+    fn action(&mut self, raw: Spanned<RawAction>, target: Option<WorkloadKind>, source: &Source) -> Option<Action> {
+        let at = raw.referenced;
+        match meant(raw.value, target) {
+            Ok(action) => Some(action),
+            Err((message, hint)) => {
+                self.at(source, at, message, Some(&hint));
+                None
+            }
+        }
+    }
+
+    fn verify(&mut self, raw: Option<RawVerify>, source: &Source) -> VerifySpec {
+        let base = VerifySpec::default();
+        let Some(raw) = raw else { return base };
+        let recovered = raw.recovered.map(|it| Recovery {
+            by: it.by.unwrap_or(RecoveredBy::Silence),
+            within: self.some_time(Some(it.within), SignedDuration::ZERO, "recovered.within", source),
+        });
+        VerifySpec {
+            timeout: self.some_time(raw.timeout, base.timeout, "timeout", source),
+            stable_for: self.duration(raw.stable_for, base.stable_for, "stableFor", source),
+            recovered,
+            on_failure: raw.on_failure.map_or(base.on_failure, |it| it.value),
+        }
+    }
+}
+
+/// What is wrong, and a hint.
+type Wrong = (String, String);
+
+fn wrong(message: &str, hint: &str) -> Wrong {
+    (message.to_owned(), hint.to_owned())
+}
+
+fn meant(raw: RawAction, target: Option<WorkloadKind>) -> Result<Action, Wrong> {
+    let RawAction { scale, restart, patch, rollback, delete_pod } = raw;
+    let written = [
+        scale.map(scaled),
+        restart.map(|_| Ok(Action::Restart)),
+        patch.map(patched),
+        rollback.map(rolled_back),
+        delete_pod.map(|_| Ok(Action::DeletePod { pod: None })),
+    ];
+    let mut written = written.into_iter().flatten();
+    let action = match (written.next(), written.next()) {
+        (Some(action), None) => action?,
+        (None, _) => return Err(wrong("no action is written", "write such as `restart: {}`")),
+        (Some(_), Some(_)) => return Err(wrong("a policy has one action", "split it into two policies")),
+    };
+    if let Some(kind) = target.filter(|kind| !action.kind().fits(*kind)) {
+        let message = format!("a {kind} cannot be the target of {}", action.kind());
+        return Err(wrong(&message, "it has no number of replicas"));
+    }
+    Ok(action)
+}
+
+fn scaled(raw: RawScale) -> Result<Action, Wrong> {
+    match (raw.by, raw.to) {
+        (Some(0), None) => Err(wrong("scale by 0 does nothing", "write `by: 1`, or `to: N`")),
+        (Some(by), None) => Ok(Action::Scale(Scale::By(by))),
+        (None, Some(to)) if to >= 0 => Ok(Action::Scale(Scale::To(to))),
+        _ => {
+            let message = "scale needs either `by` or `to`, not both, and no negative `to`";
+            Err(wrong(message, "write `scale: {by: 1}` or `scale: {to: 4}`"))
+        }
+    }
+}
+
+fn rolled_back(raw: RawRollback) -> Result<Action, Wrong> {
+    match raw.revision {
+        Some(..=0) => Err(wrong("revisions count from 1", "write `rollback: {}` for the one before")),
+        revision => Ok(Action::Rollback { revision }),
+    }
+}
+
+fn patched(raw: RawPatch) -> Result<Action, Wrong> {
+    let (form, body) = match raw {
+        RawPatch { strategic: Some(body), merge: None, json: None } => (PatchForm::Strategic, body),
+        RawPatch { strategic: None, merge: Some(body), json: None } => (PatchForm::Merge, body),
+        RawPatch { strategic: None, merge: None, json: Some(body) } => (PatchForm::Json, body),
+        _ => return Err(wrong("a patch has one form", "write one of `strategic`, `merge` and `json`")),
+    };
+    let patch = Patch { form, body };
+    match plan::permitted(&patch) {
+        Ok(()) => Ok(Action::Patch(patch)),
+        Err(message) => Err((message, format!("these may be patched: {}", plan::ALLOWED.join(", ")))),
+    }
+}

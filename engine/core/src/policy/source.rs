@@ -1,0 +1,109 @@
+//! One document of a file: where it is, what it says, and how a fault in it is told.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::localizer::Localizer;
+use serde_saphyr::options::AliasLimits;
+use serde_saphyr::{Error, Location, UserMessageFormatter};
+
+use super::fault::{Fault, nearest};
+
+/// Aliases of a document may repeat so many nodes: enough for people, too few for a bomb.
+const MAX_ALIAS_EVENTS: usize = 100_000;
+/// A longer line is cut where a fault shows it.
+const SHOWN_CHARACTERS: usize = 200;
+
+/// A document's place: which file, how many lines above it, and its text.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) file: String,
+    pub(super) above: u64,
+    pub(super) text: Arc<str>,
+}
+
+impl Source {
+    pub(super) fn fault(&self, at: Option<Location>, message: impl Into<String>, hint: Option<String>) -> Fault {
+        let (line, column) = at.map_or_else(|| (self.first_line(), 1), |at| (at.line().max(1), at.column().max(1)));
+        let text = self.text.lines().nth(usize::try_from(line - 1).unwrap_or(0)).unwrap_or_default();
+        Fault {
+            file: self.file.clone(),
+            line: self.above + line,
+            column,
+            message: message.into(),
+            hint,
+            text: text.chars().take(SHOWN_CHARACTERS).collect(),
+        }
+    }
+
+    /// The first line that says something: what a fault of the whole document points at.
+    fn first_line(&self) -> u64 {
+        let at = self.text.lines().position(says_something).unwrap_or(0);
+        at as u64 + 1
+    }
+
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        let mut alias_limits = AliasLimits::default();
+        alias_limits.max_total_replayed_events = MAX_ALIAS_EVENTS;
+        let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true, alias_limits: alias_limits };
+        serde_saphyr::from_str_with_options(&self.text, options).map_err(|error| {
+            let (message, hint) = told(&error);
+            self.fault(error.location(), message, hint)
+        })
+    }
+}
+
+/// Whether a line is more than space and comment.
+pub(super) fn says_something(line: &str) -> bool {
+    !line.trim().is_empty() && !line.trim_start().starts_with('#')
+}
+
+/// The parser's fault in our words where they help more, else in its own, without the place: `Fault` has that.
+fn told(error: &Error) -> (String, Option<String>) {
+    match error {
+        Error::SerdeUnknownField { field, expected, .. } => {
+            (format!("unknown field `{field}`"), one_of(field, expected))
+        }
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            (format!("unknown value `{variant}`"), one_of(variant, expected))
+        }
+        Error::SerdeMissingField { field, .. } => (format!("`{field}` is missing"), None),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            (format!("`{key}` is written twice"), Some("keep one of them".into()))
+        }
+        Error::Unexpected { expected: "mapping start", .. } => ("a mapping is expected here".into(), None),
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
+            ("a whole number is expected here".into(), None)
+        }
+        other => {
+            let message = other.render_with_formatter(&UserMessageFormatter.with_localizer(&WithoutPlace));
+            // The parser of durations tells what it tried; a person wants to know what to write.
+            if message.contains("duration format") {
+                return ("this is no duration".into(), Some("write such as `90s`, `5m`, `1h30m` or `24h`".into()));
+            }
+            (message, None)
+        }
+    }
+}
+
+pub(super) fn one_of(word: &str, known: &[&str]) -> Option<String> {
+    let near = nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+    near.or_else(|| (!known.is_empty()).then(|| format!("one of {}", known.join(", "))))
+}
+
+struct WithoutPlace;
+
+impl Localizer for WithoutPlace {
+    fn attach_location<'a>(&self, base: Cow<'a, str>, _: Location) -> Cow<'a, str> {
+        base
+    }
+
+    fn alias_defined_at(&self, _: Location) -> String {
+        String::new()
+    }
+
+    fn alias_used_at(&self, _: Location) -> String {
+        String::new()
+    }
+}

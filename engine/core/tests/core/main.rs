@@ -1,0 +1,18 @@
+//! The core by tables: what goes in, what comes out. `build` knows the API, the tests know inputs and answers.
+// Clippy takes only the `#[test]` functions for tests, not what helps them.
+#![allow(clippy::unwrap_used)]
+
+mod breaker;
+mod build;
+mod faults;
+mod inspect;
+mod life;
+mod patch_faults;
+mod planning;
+mod propose;
+mod remembering;
+mod rollouts;
+mod screen;
+mod sets;
+mod tell;
+mod verifying;
