@@ -140,7 +140,7 @@ impl App {
         }
         self.tasks.shutdown().await;
         self.tail.shutdown().await;
-        self.engine.telemetry.flush().await;
+        self.engine.telemetry.shutdown().await;
     }
 }
 

@@ -5,6 +5,7 @@ mod origin;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use flyball_core::workload::Workload;
 use serde::Deserialize;
 
 pub use origin::Origin;
+
+use crate::intake::ForeignStream;
 
 /// Flags of `run` and `dev`. Every one can be given as `FLYBALL_…` or in the file, under the same name.
 #[derive(Args, Clone, Debug, Default)]
@@ -54,7 +57,7 @@ pub struct RunArgs {
     pub no_auth: bool,
     /// Requests a second to the API server [default: 50]
     #[arg(long, value_name = "N", env = "FLYBALL_KUBE_QPS")]
-    pub kube_qps: Option<u32>,
+    pub kube_qps: Option<NonZeroU32>,
     /// Form of the log [default: text]
     #[arg(long, value_enum, env = "FLYBALL_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -91,7 +94,7 @@ struct RawFile {
     listen: Option<SocketAddr>,
     api_token_file: Option<PathBuf>,
     no_auth: Option<bool>,
-    kube_qps: Option<u32>,
+    kube_qps: Option<NonZeroU32>,
     log_format: Option<LogFormat>,
     log: Option<String>,
     #[serde(default)]
@@ -105,18 +108,6 @@ struct RawFile {
 struct RawSignals {
     #[serde(default)]
     streams: Vec<ForeignStream>,
-}
-
-/// A stream of publishers who cannot change their subjects.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ForeignStream {
-    /// Name of the stream.
-    pub stream: String,
-    /// Subjects in it.
-    pub subjects: Vec<String>,
-    /// `anomaly` or `rca`.
-    pub kind: String,
 }
 
 /// Where the ledger is kept.
@@ -152,7 +143,7 @@ pub struct Config {
     /// No token asked for.
     pub no_auth: bool,
     /// Requests a second to the API server.
-    pub kube_qps: u32,
+    pub kube_qps: NonZeroU32,
     /// Form of the log.
     pub log_format: LogFormat,
     /// What is logged.
@@ -187,7 +178,7 @@ impl Config {
             listen: seen.value("listen", args.listen, file.listen, SocketAddr::from(([127, 0, 0, 1], 8080))),
             api_token_file: seen.optional_path("api-token-file", args.api_token_file.clone(), file.api_token_file),
             no_auth: seen.value("no-auth", args.no_auth.then_some(true), file.no_auth, false),
-            kube_qps: seen.value("kube-qps", args.kube_qps, file.kube_qps, 50),
+            kube_qps: seen.value("kube-qps", args.kube_qps, file.kube_qps, NonZeroU32::MIN.saturating_add(49)),
             log_format: seen.named("log-format", args.log_format, file.log_format, LogFormat::Text),
             log: seen.value("log", args.log.clone(), file.log, "info".to_owned()),
             services: aliases(file.services)?,
@@ -204,7 +195,6 @@ impl Config {
                 "--{name} `{value}` is no DNS label (lower-case letters, digits, `-`)"
             );
         }
-        ensure!(self.kube_qps > 0, "--kube-qps must be at least 1");
         for stream in &self.streams {
             if !["anomaly", "rca"].contains(&stream.kind.as_str()) {
                 bail!("signals.streams: kind `{}` of stream {} is neither anomaly nor rca", stream.kind, stream.stream);

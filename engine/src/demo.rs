@@ -40,7 +40,8 @@ pub fn shipped() -> Result<flyball_core::policy::PolicySet> {
 }
 
 fn load(files: &[(&str, &str)]) -> Result<flyball_core::policy::PolicySet> {
-    let files: Vec<(String, String)> = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let files: Vec<(String, String)> =
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     Ok(flyball_core::policy::load(&files)?)
 }
 
@@ -107,7 +108,11 @@ async fn stage(form: Form) -> Result<Vec<SceneResult>> {
     let inbox = Arc::new(Inbox::open(&folder.path().join("signals.redb"), clock.clone())?);
     let ledger = Arc::new(FileLedger::open(&folder.path().join("ledger.redb"), clock.clone())?);
     let ports = flyball_core::ports::Ports { signals: inbox.clone(), ledger, cluster: simulated.cluster(), clock };
-    let reader = Reader { cluster: "demo".into(), namespace: crate::wire::SHOP.into(), aliases: std::collections::BTreeMap::new() };
+    let reader = Reader {
+        cluster: "demo".into(),
+        namespace: crate::wire::SHOP.into(),
+        aliases: std::collections::BTreeMap::new(),
+    };
     let settings = Settings { replica: "demo".into(), reader, policies: load(&POLICIES)? };
     let app = App::start(ports.clone(), settings, Telemetry::disabled()).await?;
     let told = Told::new(form == Form::Text, noon);

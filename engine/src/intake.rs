@@ -21,6 +21,7 @@ pub use reader::Reader;
 use crate::notes::{Notes, Unheard};
 use crate::pipeline::{Decision, Engine};
 use crate::recent::Recent;
+use crate::telemetry::Way;
 
 /// Decisions at once. A decision that acts waits for the API server and the ledger, so there are more of them than cores.
 const WORKERS: usize = 64;
@@ -80,7 +81,7 @@ impl Intake {
                 let _ = queues[shard].send((signal, delivery)).await;
             }
             Err(refusal) => {
-                self.engine.telemetry.refused(delivery.message.kind.as_deref(), &refusal);
+                self.engine.telemetry.refused(kind_of(&delivery));
                 tracing::warn!(
                     reason = refusal.reason.as_str(),
                     sequence = delivery.message.sequence,
@@ -99,9 +100,15 @@ impl Intake {
         }
     }
 
-    async fn decide(&self, signal: Signal, delivery: Delivery) {
+    async fn decide(&self, mut signal: Signal, delivery: Delivery) {
+        let telemetry = &self.engine.telemetry;
+        // Everything of ours hangs under the root span of this process, whose id the intent keeps.
+        let publisher = signal.trace;
+        signal.trace = telemetry.tracer.within(&publisher);
         let decided = self.engine.decide(&signal).await;
-        self.engine.telemetry.decided(&signal, &decided, self.engine.book.now());
+        let consumer = format!("flyball-{}", self.engine.cluster_name);
+        let bus = delivery.message.subject.as_deref().map(|subject| (subject, consumer.as_str()));
+        telemetry.decided(&signal, &decided, Way { publisher, bus }, self.engine.book.now());
         self.symptom(&signal, decided.request.as_ref().map(|it| &it.target)).await;
         let unheard = Unheard::of(&signal, &decided);
         match decided.decision {
@@ -125,4 +132,10 @@ impl Intake {
         let cleared = matches!(&signal.kind, SignalKind::Anomaly(it) if !it.is_anomaly);
         self.notes.symptom(Symptom { target: target.clone(), observed_at: signal.observed_at, cleared }).await;
     }
+}
+
+/// The kind that the way it came names, for the counter.
+fn kind_of(delivery: &Delivery) -> Option<&str> {
+    let subject = delivery.message.subject.as_deref();
+    delivery.message.kind.as_deref().or_else(|| subject.and_then(|it| it.split('.').nth(3)))
 }

@@ -2,9 +2,13 @@
 
 pub mod admit;
 pub mod app;
+pub mod cli;
+pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod demo;
+pub mod http;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
@@ -14,10 +18,8 @@ pub mod pipeline;
 pub mod publish;
 pub mod ready;
 pub mod recent;
+pub mod run;
 pub mod telemetry;
+pub mod view;
 pub mod waiting;
-pub mod wire {
-    //! tmp
-    mod embedded;
-    pub use embedded::{SHOP, Simulated};
-}
+pub mod wire;

@@ -84,8 +84,6 @@ pub struct Decided {
     pub shadows: Vec<Objections>,
     /// When each stage ended, by the local clock.
     pub times: Times,
-    /// Id of the trace's root span on our side: what is done later hangs under it.
-    pub root: u64,
 }
 
 /// The ends of the stages.
@@ -106,11 +104,7 @@ impl Engine {
     pub async fn decide(self: &Arc<Self>, signal: &Signal) -> Decided {
         let began = self.clock.now();
         let policies = self.policies.load_full();
-        let mut proposal = propose(&policies, signal);
-        let root = self.telemetry.new_span_id();
-        if let Ok(request) = &mut proposal.act {
-            request.evidence.trace.span_id = root;
-        }
+        let proposal = propose(&policies, signal);
         let mapped = self.clock.now();
         let shadows = proposal.shadows.into_iter().map(|request| self.shadow(request, &policies)).collect();
         let mut times = Times { began, mapped, judged: mapped, recorded: mapped };
@@ -119,7 +113,7 @@ impl Engine {
             Ok(request) => (self.ask(request.clone(), &policies, &mut times).await, Some(request)),
         };
         times.recorded = self.clock.now();
-        Decided { decision, request, shadows, times, root }
+        Decided { decision, request, shadows, times }
     }
 
     fn shadow(&self, request: ActionRequest, policies: &PolicySet) -> Objections {

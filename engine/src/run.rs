@@ -1,20 +1,26 @@
 //! `flyball run` and `flyball dev`: configuration, telemetry, ports, engine, API; then until somebody says stop.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
+use flyball_core::workload::{Workload, WorkloadKind};
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Settings};
 use crate::clock::TokioClock;
+use crate::cluster::KubeCluster;
 use crate::config::{Config, LogFormat, RunArgs, load_policies};
 use crate::http::{Api, Auth};
 use crate::intake::Reader;
+use crate::pipeline::Engine;
 use crate::telemetry::Telemetry;
+use crate::telemetry::logs::{self, Format, Logs};
 use crate::wire::{self, SHOP, Simulated, Wired};
 
 /// Which column of ports.
@@ -40,15 +46,20 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
         print!("{}", config.describe());
         return Ok(());
     }
-    crate::telemetry::logs(config.log_format == LogFormat::Json, &config.log);
+    let format = if config.log_format == LogFormat::Json { Format::Json } else { Format::Text };
+    let filter = Some(config.log.clone()).filter(|_| args.log.is_some() || config.log != "info");
+    let lookup = |name: &str| if name == "FLYBALL_LOG" { filter.clone() } else { std::env::var(name).ok() };
+    logs::init(&Logs::read(format, std::io::stderr().is_terminal(), lookup))?;
     let policies = match (&config.policies, mode) {
         (Some(path), _) => load_policies(path)?,
         (None, Mode::Dev) => crate::demo::shipped()?,
         (None, Mode::Run) => anyhow::bail!("`run` needs policies: --policies FILE or DIRECTORY, or FLYBALL_POLICIES"),
     };
-    let auth = Auth::check(config.listen, config.api_token_file.as_deref(), config.no_auth).map_err(anyhow::Error::msg)?;
+    let auth =
+        Auth::check(config.listen, config.api_token_file.as_deref(), config.no_auth).map_err(anyhow::Error::msg)?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
-    let telemetry = Telemetry::start();
+    let commit = option_env!("FLYBALL_COMMIT").unwrap_or("unknown");
+    let telemetry = Telemetry::start(env!("CARGO_PKG_VERSION"), commit, |name| std::env::var(name).ok())?;
     let mut stop = Stop::new()?;
     let clock = Arc::new(TokioClock::real());
     let wired = tokio::select! {
@@ -61,7 +72,12 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
     app.run(stop.asked()).await
 }
 
-async fn wire(mode: Mode, config: &Config, clock: Arc<TokioClock>, telemetry: &Telemetry) -> Result<(Wired, Option<Simulated>)> {
+async fn wire(
+    mode: Mode,
+    config: &Config,
+    clock: Arc<TokioClock>,
+    telemetry: &Telemetry,
+) -> Result<(Wired, Option<Simulated>)> {
     let observer = Arc::new(telemetry.clone());
     match mode {
         Mode::Run => Ok((wire::real(config, clock, observer).await?, None)),
@@ -80,15 +96,14 @@ async fn start(
     for port in &wired.described {
         tracing::info!("Uses {port}");
     }
-    let aliases: BTreeMap<_, _> = config.services.clone();
+    let aliases = config.services.clone();
     let reader = Reader { cluster: config.cluster.clone(), namespace: config.namespace.clone(), aliases };
     let settings = Settings { replica: config.replica.clone(), reader: reader.clone(), policies };
     let metrics = telemetry.clone();
     let mut app = App::start(wired.ports, settings, telemetry).await?;
     if let Some(kube) = wired.kube {
-        let watching = kube.clone();
-        app.spawn("watches", async move { watching.watch().await });
-        app.engine.telemetry.observe_workloads(kube);
+        app.spawn("watches", kube.watches());
+        app.spawn("replicas", observe_replicas(kube, app.engine.clone()));
     }
     let api = Api {
         engine: app.engine.clone(),
@@ -96,7 +111,7 @@ async fn start(
         publish: wired.publish,
         recent: app.recent.clone(),
         readiness: app.readiness.clone(),
-        metrics: Arc::new(move || metrics.encode()),
+        metrics: Arc::new(move || metrics.metrics.encode()),
         auth,
     };
     let stopping = app.engine.stopping.clone();
@@ -107,6 +122,25 @@ async fn start(
         drop(temporary);
     });
     Ok(app)
+}
+
+/// How often the gauges of replicas are brought up to date: as often as anybody scrapes.
+const GAUGES: SignedDuration = SignedDuration::from_secs(10);
+
+/// Keeps the gauges of the Deployments that we have acted on; all of a cluster's would be as many series.
+async fn observe_replicas(kube: Arc<KubeCluster>, engine: Arc<Engine>) {
+    loop {
+        tokio::select! {
+            () = engine.stopping.cancelled() => return,
+            () = engine.clock.sleep(GAUGES) => {}
+        }
+        let acted: BTreeSet<Workload> = engine.book.history().intents().map(|it| it.request().target.clone()).collect();
+        for (workload, desired, available) in kube.health() {
+            if workload.kind == WorkloadKind::Deployment && acted.contains(&workload) {
+                engine.telemetry.metrics.deployment_replicas(&workload.namespace, &workload.name, desired, available);
+            }
+        }
+    }
 }
 
 /// SIGTERM or Ctrl-C.

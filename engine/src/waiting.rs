@@ -61,6 +61,7 @@ async fn slot_freed(engine: &Engine, changes: &mut tokio::sync::watch::Receiver<
 
 async fn look_at(engine: &Arc<Engine>, key: &WaitKey) {
     let Some(request) = engine.book.history().waiter(key).map(|it| it.deferral.request.clone()) else { return };
+    let began = engine.clock.now();
     let policies = engine.policies.load_full();
     let verdict = screen(request, &engine.book.history(), &policies.guardrails, engine.book.now());
     let admittance = match verdict {
@@ -75,6 +76,10 @@ async fn look_at(engine: &Arc<Engine>, key: &WaitKey) {
     match admittance {
         Admittance::Recorded(id) => {
             tracing::info!(intent = %id, target = %key.target, policy = %key.policy, "Left the waiting room");
+            let intent = engine.book.history().intent(id).map(|it| it.request().clone());
+            if let Some(request) = intent {
+                engine.telemetry.admitted_later(&request, id, began, engine.clock.now());
+            }
             engine.start(id);
         }
         Admittance::Deferred(_) => {}

@@ -3,6 +3,7 @@
 mod embedded;
 mod publisher;
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub use publisher::NatsPublisher;
 /// Waits between attempts to reach a server at start: it may come up later than we do.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
+/// The burst over the rate of API calls.
+const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
 /// The ports, and what has to live as long as they do.
 pub struct Wired {
     /// The ports.
@@ -43,8 +47,13 @@ pub struct Wired {
 /// # Errors
 /// What is missing in the configuration. A server that cannot be reached is waited for.
 pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Result<Wired> {
-    let url = config.nats.as_deref().context("`run` needs a NATS server: --nats nats://HOST:4222, or FLYBALL_NATS (`flyball dev` needs none)")?;
-    let nats = patiently("NATS", || async { crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error)) }).await;
+    let url = config
+        .nats
+        .as_deref()
+        .context("`run` needs a NATS server: --nats nats://HOST:4222, or FLYBALL_NATS (`flyball dev` needs none)")?;
+    let nats =
+        patiently("NATS", || async { crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error)) })
+            .await;
     let kube = patiently("the API server", || connect_kube(config, observer.clone())).await;
     let ledger = patiently("the ledger", || ledger(config, nats.clone(), clock.clone())).await;
     let signals = patiently("the signals", || async {
@@ -53,7 +62,11 @@ pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obse
     .await;
     let publish = NatsPublisher::new(nats, config.cluster.clone(), config.namespace.clone());
     let cluster = Arc::new(kube);
-    let described = vec![format!("signals {url}"), format!("ledger {}", describe_ledger(config)), format!("cluster {}", cluster.url())];
+    let described = vec![
+        format!("signals {url}"),
+        format!("ledger {}", describe_ledger(config)),
+        format!("cluster {}", cluster.url()),
+    ];
     let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), clock };
     Ok(Wired { ports, publish: Arc::new(publish), kube: Some(cluster), described, temporary: None })
 }
@@ -62,7 +75,11 @@ pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obse
 ///
 /// # Errors
 /// A named server cannot be reached, or a file cannot be opened.
-pub async fn mixed(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Result<(Wired, Option<Simulated>)> {
+pub async fn mixed(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<(Wired, Option<Simulated>)> {
     let temporary = TempDir::with_prefix("flyball-").context("making a temporary folder")?;
     let nats = match &config.nats {
         Some(url) => Some(crate::nats::connect(url, "flyball").await?),
@@ -85,7 +102,10 @@ pub async fn mixed(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obs
         (Some(LedgerPlace::File(path)), _) => Arc::new(FileLedger::open(path, clock.clone())?),
         (None, _) => Arc::new(FileLedger::open(&temporary.path().join("ledger.redb"), clock.clone())?),
     };
-    described.push(format!("ledger {}", config.ledger.as_ref().map_or("a file that goes with the process".into(), |_| describe_ledger(config))));
+    described.push(format!(
+        "ledger {}",
+        config.ledger.as_ref().map_or("a file that goes with the process".into(), |_| describe_ledger(config))
+    ));
     let (cluster, kube, simulated): (Arc<dyn Cluster>, _, _) = if config.kubeconfig.is_some() {
         let kube = Arc::new(connect_kube(config, observer).await?);
         described.push(format!("cluster {}", kube.url()));
@@ -115,9 +135,11 @@ fn describe_ledger(config: &Config) -> String {
 }
 
 async fn connect_kube(config: &Config, observer: Arc<dyn Observer>) -> Result<KubeCluster> {
-    let options = KubeOptions { kubeconfig: config.kubeconfig.clone(), context: None, qps: config.kube_qps, observer };
-    let cluster = KubeCluster::connect(options).await?;
-    Ok(cluster)
+    let rate = config.kube_qps;
+    // Twice the rate at once: a snapshot alone is three calls side by side.
+    let burst = rate.saturating_mul(TWICE);
+    let options = KubeOptions { kubeconfig: config.kubeconfig.clone(), context: None, rate, burst, observer };
+    Ok(KubeCluster::connect(options).await?)
 }
 
 async fn ledger(config: &Config, nats: async_nats::Client, clock: Arc<dyn Clock>) -> Result<Arc<dyn Ledger>> {
@@ -129,10 +151,13 @@ async fn ledger(config: &Config, nats: async_nats::Client, clock: Arc<dyn Clock>
 
 /// Repeats until it works: nothing is lost by trying to connect again.
 async fn patiently<T, F: Future<Output = Result<T>>>(what: &str, attempt: impl FnMut() -> F) -> T {
-    let policy = ExponentialBuilder::default().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
+    let policy =
+        ExponentialBuilder::default().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
     let mut attempt = attempt;
     loop {
-        let told = |error: &anyhow::Error, wait: Duration| tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}");
+        let told = |error: &anyhow::Error, wait: Duration| {
+            tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}")
+        };
         // Without a maximum the repetition ends only with success.
         if let Ok(done) = (&mut attempt).retry(policy).notify(told).await {
             return done;

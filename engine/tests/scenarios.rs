@@ -42,7 +42,8 @@ impl Scenario {
 
     async fn boot(&mut self) {
         let reader = Reader { cluster: "sim".into(), namespace: "shop".into(), aliases: BTreeMap::new() };
-        let policies = flyball_core::policy::load(&[("scenario".to_owned(), self.policies.clone())]).unwrap_or_else(|error| panic!("{error}"));
+        let policies = flyball_core::policy::load(&[("scenario".to_owned(), self.policies.clone())])
+            .unwrap_or_else(|error| panic!("{error}"));
         let settings = Settings { replica: "one".into(), reader, policies };
         self.app = Some(App::start(self.world.ports(), settings, Telemetry::disabled()).await.unwrap());
     }
@@ -57,11 +58,17 @@ impl Scenario {
         let target = |text: &str| -> Workload { text.parse().unwrap() };
         match words {
             ["anomaly" | "rca" | "clear", ..] => return Some(self.signal(words)),
-            ["edit", name, patch] => assert!(self.world.cluster.edit(&target(name), &serde_json::from_str(patch).unwrap())),
+            ["edit", name, patch] => {
+                assert!(self.world.cluster.edit(&target(name), &serde_json::from_str(patch).unwrap()))
+            }
             ["bad-release", name] => {
                 let workload = target(name);
                 let image = serde_json::json!([{"name": &*workload.name, "image": "release-bad"}]);
-                assert!(self.world.cluster.edit(&workload, &serde_json::json!({"spec": {"template": {"spec": {"containers": image}}}})));
+                assert!(
+                    self.world
+                        .cluster
+                        .edit(&workload, &serde_json::json!({"spec": {"template": {"spec": {"containers": image}}}}))
+                );
             }
             ["undo-by-hand", name] => assert!(self.world.cluster.rollout_undo(&target(name))),
             ["recreate", name] => self.world.cluster.recreate(&target(name)),
@@ -70,7 +77,9 @@ impl Scenario {
             ["hpa", name] => self.world.cluster.set_hpa(&target(name), Some("HorizontalPodAutoscaler/front")),
             ["pdb", namespace, "on"] => self.world.cluster.set_pdb(namespace, Some("strict")),
             ["pdb", namespace, "off"] => self.world.cluster.set_pdb(namespace, None),
-            ["opt-out", namespace] => self.world.cluster.set_namespace_annotation(namespace, "flyball.dev/paused", Some("true")),
+            ["opt-out", namespace] => {
+                self.world.cluster.set_namespace_annotation(namespace, "flyball.dev/paused", Some("true"))
+            }
             ["fault", "lost"] => self.world.cluster.fault(Fault::Lost),
             ["fault", "answer-lost"] => self.world.cluster.fault(Fault::AnswerLost),
             ["fault", "forbidden"] => self.world.cluster.fault(Fault::Forbidden),
@@ -91,7 +100,8 @@ impl Scenario {
 
     async fn pause(&self) {
         let engine = &self.app.as_ref().unwrap().engine;
-        let pause = Pause { id: "p1".into(), scope: PauseScope::All, reason: "a look".into(), by: "ana".into(), until: None };
+        let pause =
+            Pause { id: "p1".into(), scope: PauseScope::All, reason: "a look".into(), by: "ana".into(), until: None };
         assert!(engine.admitter.write(|_| Some(Record::Paused(pause.clone()))).await);
         drop(engine.gate.write().await);
     }
@@ -121,7 +131,8 @@ impl Scenario {
                 "type": words[1], "metadata": metadata})
         };
         let kind = if words[0] == "rca" { "rca" } else { "anomaly" };
-        let mut message = Message { kind: Some(kind.into()), body: body.to_string().into_bytes(), ..Message::default() };
+        let mut message =
+            Message { kind: Some(kind.into()), body: body.to_string().into_bytes(), ..Message::default() };
         message.published_at = self.clock.now();
         let reader = Reader { cluster: "sim".into(), namespace: "shop".into(), aliases: BTreeMap::new() };
         let id = reader.read(&message).unwrap_or_else(|refusal| panic!("{refusal}")).id;
@@ -133,12 +144,18 @@ impl Scenario {
     fn answer(&self, entries: &[Entry], id: &SignalId, nth: usize) -> String {
         let mut history = History::default();
         let mut answers = Vec::new();
-        let since = |at: Timestamp| format!("+{:#}", SignedDuration::from_secs(at.duration_since(self.start).as_secs()));
+        let since =
+            |at: Timestamp| format!("+{:#}", SignedDuration::from_secs(at.duration_since(self.start).as_secs()));
         let reasons = |list: &[DenyReason]| {
-            let word = |it: &DenyReason| it.allowed_at().map_or_else(|| it.label().to_owned(), |at| format!("{} until {}", it.label(), since(at)));
+            let word = |it: &DenyReason| {
+                it.allowed_at()
+                    .map_or_else(|| it.label().to_owned(), |at| format!("{} until {}", it.label(), since(at)))
+            };
             list.iter().map(word).collect::<Vec<_>>().join(", ")
         };
-        let about = |request: &flyball_core::action::ActionRequest| request.cause == flyball_core::action::Cause::Signal(id.clone());
+        let about = |request: &flyball_core::action::ActionRequest| {
+            request.cause == flyball_core::action::Cause::Signal(id.clone())
+        };
         for entry in entries {
             history.apply(entry).unwrap();
             match &entry.record {
@@ -171,7 +188,8 @@ impl Scenario {
                     Stage::Closed { outcome, at, .. } => format!("{} at {}", outcome.label(), since(*at)),
                     open => format!("still {}", open.label()),
                 };
-                let sends = self.world.effects().iter().filter(|it| it.intent == Some(intent.id()) && it.accepted).count();
+                let sends =
+                    self.world.effects().iter().filter(|it| it.intent == Some(intent.id()) && it.accepted).count();
                 format!("{admitted}, {end}, {sends} effect{}", if sends == 1 { "" } else { "s" })
             }
         });
@@ -198,7 +216,11 @@ async fn play(text: &str) -> String {
                 let mut manifest = Manifest::new(&name.parse().unwrap()).replicas(replicas.parse().unwrap());
                 for option in rest {
                     let (key, value) = option.split_once('=').unwrap();
-                    manifest = if let Some(label) = key.strip_prefix("label:") { manifest.label(label, value) } else { manifest.annotation(key, value) };
+                    manifest = if let Some(label) = key.strip_prefix("label:") {
+                        manifest.label(label, value)
+                    } else {
+                        manifest.annotation(key, value)
+                    };
                 }
                 scenario.world.cluster.put(&manifest);
             }

@@ -211,6 +211,11 @@ pub fn screen_again(scene: &Scene<'_>) -> Verdict<()> {
     Verdict::Pass(())
 }
 
+/// Whether the cluster's breaker is open, for the gauge.
+pub fn breaker_is_open(history: &History, rules: &Guardrails, now: Timestamp) -> bool {
+    rate::tripped(history, rules.limits.breaker, now).is_some()
+}
+
 /// What a shadow policy would have met. Empty: it would have acted.
 pub fn screen_shadow(
     request: &ActionRequest,

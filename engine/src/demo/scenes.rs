@@ -49,7 +49,13 @@ struct Stage<'a> {
     seen: Vec<Entry>,
 }
 
-pub(super) async fn play(app: &App, simulated: &Simulated, inbox: &Arc<Inbox>, ports: &Ports, told: Told) -> Vec<SceneResult> {
+pub(super) async fn play(
+    app: &App,
+    simulated: &Simulated,
+    inbox: &Arc<Inbox>,
+    ports: &Ports,
+    told: Told,
+) -> Vec<SceneResult> {
     let Ok(tail) = ports.ledger.follow(Revision::default()).await else { return Vec::new() };
     let mut stage =
         Stage { app, simulated, inbox, ports, tail, history: History::default(), told, published: 0, seen: Vec::new() };
@@ -85,7 +91,10 @@ fn workload(name: &str) -> Workload {
 
 impl Stage<'_> {
     fn effects(&self) -> usize {
-        ["cart", "checkout", "payments", "search", "recommendations"].into_iter().map(|it| self.simulated.effects(&workload(it))).sum()
+        ["cart", "checkout", "payments", "search", "recommendations"]
+            .into_iter()
+            .map(|it| self.simulated.effects(&workload(it)))
+            .sum()
     }
 
     async fn publish(&mut self, kind: &str, body: Vec<u8>) -> Result<u64, String> {
@@ -130,8 +139,10 @@ impl Stage<'_> {
 
     async fn denied(&mut self, name: &str) -> Result<Folded, String> {
         let target = workload(name);
-        self.until("a denial", |_, seen| notes(seen).find(|it| it.target == target && matches!(it.verdict, Verdict::Denied(_))).cloned())
-            .await
+        self.until("a denial", |_, seen| {
+            notes(seen).find(|it| it.target == target && matches!(it.verdict, Verdict::Denied(_))).cloned()
+        })
+        .await
     }
 
     /// The outcome has to be one of `outcomes`, with so many accepted changes.
@@ -181,7 +192,10 @@ async fn again(stage: &mut Stage<'_>) -> Result<String, String> {
     stage.signal("anomaly", &anomaly("checkout", "latency", "latency-2")).await?;
     let denial = stage.denied("checkout").await?;
     let Verdict::Denied(reasons) = denial.verdict else { return Err("no denial".into()) };
-    let until = reasons.first().filter(|it| it.label() == "CooldownActive").and_then(flyball_core::deny::DenyReason::allowed_at);
+    let until = reasons
+        .first()
+        .filter(|it| it.label() == "CooldownActive")
+        .and_then(flyball_core::deny::DenyReason::allowed_at);
     until.map(|at| format!("denied CooldownActive until {at:.0}")).ok_or_else(|| format!("denied for {reasons:?}"))
 }
 
@@ -226,9 +240,16 @@ async fn flood(stage: &mut Stage<'_>) -> Result<String, String> {
 }
 
 async fn garbage(stage: &mut Stage<'_>) -> Result<String, String> {
-    let reader = crate::intake::Reader { cluster: "demo".into(), namespace: SHOP.into(), aliases: std::collections::BTreeMap::new() };
+    let reader = crate::intake::Reader {
+        cluster: "demo".into(),
+        namespace: SHOP.into(),
+        aliases: std::collections::BTreeMap::new(),
+    };
     let mut reasons = Vec::new();
-    for body in [&b"{\"windowId\": "[..], br#"{"windowId":"w","service":"cart","isAnomaly":true,"score":"high","type":"error"}"#] {
+    for body in [
+        &b"{\"windowId\": "[..],
+        br#"{"windowId":"w","service":"cart","isAnomaly":true,"score":"high","type":"error"}"#,
+    ] {
         let before = stage.inbox.refused();
         let text = String::from_utf8_lossy(body).into_owned();
         stage.told.line(stage.ports.clock.now(), "signal", text);
@@ -248,5 +269,9 @@ async fn garbage(stage: &mut Stage<'_>) -> Result<String, String> {
         reasons.push(refusal.reason.as_str());
     }
     // What came after it must not have suffered.
-    if stage.app.engine.stopping.is_cancelled() { Err("the engine has stopped".into()) } else { Ok(format!("refused: {}", reasons.join(", "))) }
+    if stage.app.engine.stopping.is_cancelled() {
+        Err("the engine has stopped".into())
+    } else {
+        Ok(format!("refused: {}", reasons.join(", ")))
+    }
 }

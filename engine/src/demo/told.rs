@@ -78,7 +78,9 @@ impl Told {
             Event::Applied(receipt) => ("applied", format!("{target} is at generation {}", receipt.generation)),
             Event::RolledOut => ("rolled out", format!("{target} is complete")),
             Event::Undoing { verdict, detail, .. } => ("failed", format!("{}: {detail}; undoing", verdict.label())),
-            Event::Closed { outcome, detail } if outcome.is_success() => ("verified", format!("{}: {detail}", outcome.label())),
+            Event::Closed { outcome, detail } if outcome.is_success() => {
+                ("verified", format!("{}: {detail}", outcome.label()))
+            }
             Event::Closed { outcome, detail } => ("ended", format!("{}: {detail}", outcome.label())),
             Event::Unanswered { detail } | Event::Missed { detail } => ("read back", detail.clone()),
             Event::TakenOver { by } => ("taken over", by.replica.to_string()),
@@ -89,9 +91,15 @@ impl Told {
     fn note(&mut self, at: Timestamp, note: &Folded) {
         let times = if note.count > 1 { format!("{} signals: ", note.count) } else { String::new() };
         let (what, detail) = match &note.verdict {
-            Verdict::Denied(reasons) => ("denied", reasons.iter().map(|it| explain(it, self.start)).collect::<Vec<_>>().join("; ")),
-            Verdict::Joined(reasons) => ("joined", reasons.iter().map(DenyReason::label).collect::<Vec<_>>().join(", ")),
-            Verdict::Shadow(_) => ("shadow", format!("{} would have acted", note.policy.as_deref().unwrap_or_default())),
+            Verdict::Denied(reasons) => {
+                ("denied", reasons.iter().map(|it| explain(it, self.start)).collect::<Vec<_>>().join("; "))
+            }
+            Verdict::Joined(reasons) => {
+                ("joined", reasons.iter().map(DenyReason::label).collect::<Vec<_>>().join(", "))
+            }
+            Verdict::Shadow(_) => {
+                ("shadow", format!("{} would have acted", note.policy.as_deref().unwrap_or_default()))
+            }
             Verdict::NoAction(why) => ("no action", why.label().to_owned()),
         };
         self.line(at, what, format!("{times}{detail}"));

@@ -71,7 +71,14 @@ impl Inbox {
         }
         let (ops, asked) = mpsc::unbounded_channel();
         tokio::spawn(write(Arc::new(database), asked, deliver, depth.clone()));
-        Ok(Self { ops, ready: Mutex::new(ready), clock, next: AtomicU64::new(newest + 1), depth, refused: Arc::default() })
+        Ok(Self {
+            ops,
+            ready: Mutex::new(ready),
+            clock,
+            next: AtomicU64::new(newest + 1),
+            depth,
+            refused: Arc::default(),
+        })
     }
 }
 

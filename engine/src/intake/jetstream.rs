@@ -34,7 +34,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A stream of somebody else's, whose publishers cannot change their subjects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ForeignStream {
     /// Its name. It has to exist.
     pub stream: String,

@@ -99,10 +99,8 @@ impl Engine {
             return Step::Stop;
         }
         let Some(attempt) = self.book.history().intent(intent.id()).and_then(Intent::attempt) else { return Step::On };
-        let sent = self.clock.now();
-        let execution = self.cluster.execute(attempt).await;
+        let execution = self.telemetry.executing(intent, number, self.cluster.execute(attempt)).await;
         drop(gate);
-        self.telemetry.executed(intent, number, &execution, sent, self.clock.now());
         self.settle(intent, execution).await
     }
 

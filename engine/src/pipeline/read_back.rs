@@ -49,10 +49,8 @@ impl Engine {
         let gate = self.gate.read().await;
         let Some(attempt) = intent.attempt() else { return Step::On };
         let number = attempt.number();
-        let sent = self.clock.now();
-        let execution = self.cluster.execute(attempt).await;
+        let execution = self.telemetry.executing(intent, number, self.cluster.execute(attempt)).await;
         drop(gate);
-        self.telemetry.executed(intent, number, &execution, sent, self.clock.now());
         if let flyball_core::intent::Execution::Unknown(detail) = &execution {
             // The ledger says Unknown already when this is not the first; either way only reading helps.
             if self.wait_to_read(intent, detail, Self::first_wait() * 5).await.is_none() {

@@ -3,7 +3,6 @@
 use flyball_core::facts::Sighting;
 use flyball_core::follow_up::follow_up;
 use flyball_core::intent::{Event, Intent, Stage};
-use flyball_core::outcome::Outcome;
 use flyball_core::plan::Edit;
 use flyball_core::verify::{Verification, complete, verify};
 use jiff::{SignedDuration, Timestamp};

@@ -58,7 +58,7 @@ fn dead_letters(rig: &Rig, subject: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_bad_policy_file_at_start_is_code_2_and_an_annotated_error() {
-    let rig = Rig::new("badpolicy");
+    let mut rig = Rig::new("badpolicy");
     let text =
         policy("restart", "{signal: rca, causes: [memory_leak]}", "{restart: {}}", "  guardrails: {cooldwn: 5m}\n");
     rig.policy("p.yaml", &text);

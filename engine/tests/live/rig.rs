@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flyball::ledger::JetStreamLedger;
+use flyball::ledger::{JetStreamLedger, JetStreamOptions};
 use flyball_core::history::History;
 use flyball_core::id::Revision;
 use flyball_core::intent::{Intent, Stage};
@@ -77,7 +77,7 @@ impl Rig {
     }
 
     /// Writes a policy file.
-    pub fn policy(&self, file: &str, text: &str) -> &Self {
+    pub fn policy(&mut self, file: &str, text: &str) -> &mut Self {
         let folder = self.folder.path().join("policies");
         fs::create_dir_all(&folder).expect("a folder for the policies");
         fs::write(folder.join(file), text).expect("a policy file");
@@ -241,7 +241,8 @@ impl Rig {
     pub fn entries(&self) -> Vec<Entry> {
         self.runtime.block_on(async {
             let client = async_nats::connect(&self.nats_url).await.expect("a NATS connection");
-            let ledger = JetStreamLedger::connect(client, &self.name).await.expect("the ledger");
+            let ledger =
+                JetStreamLedger::connect(client, &self.name, JetStreamOptions::default()).await.expect("the ledger");
             let newest = ledger.newest().await.expect("the newest revision");
             let mut tail = ledger.follow(Revision::default()).await.expect("the entries");
             let mut entries: Vec<Entry> = Vec::new();

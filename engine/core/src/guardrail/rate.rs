@@ -47,16 +47,7 @@ pub(super) fn cluster_budget(scene: &Scene<'_>) -> Result<(), DenyReason> {
 pub(super) fn breaker_closed(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let breaker = scene.rules.limits.breaker;
     let history = scene.history;
-    let since = scene.now.checked_sub(breaker.per).unwrap_or(Timestamp::MIN);
-    // The common case first: with too few failures in the window nothing else matters.
-    let (count, Some(last)) = failed(history, since, scene.now) else { return Ok(()) };
-    if count < breaker.failures {
-        return Ok(());
-    }
-    let (count, _) = failed(history, since.max(forgiven(history, breaker)), scene.now);
-    if count < breaker.failures {
-        return Ok(());
-    }
+    let Some((count, last)) = tripped(history, breaker, scene.now) else { return Ok(()) };
     let until = last.saturating_add(breaker.probe_after).unwrap_or(Timestamp::MAX);
     let denied = |until| Err(DenyReason::BreakerOpen { failures: count, max: breaker.failures, until });
     if scene.now < until {
@@ -65,6 +56,16 @@ pub(super) fn breaker_closed(scene: &Scene<'_>) -> Result<(), DenyReason> {
     // Half-open: one probe at a time.
     let probing = history.open().any(|it| it.admitted_at() >= until) || reserved(scene, |_| true) > 0;
     if probing { denied(None) } else { Ok(()) }
+}
+
+/// The failures that keep the breaker open, and the newest of them; none while it is closed.
+pub(super) fn tripped(history: &History, breaker: Breaker, now: Timestamp) -> Option<(u32, Timestamp)> {
+    let since = now.checked_sub(breaker.per).unwrap_or(Timestamp::MIN);
+    // The common case first: with too few failures in the window nothing else matters.
+    let (count, last) = failed(history, since, now);
+    let last = last.filter(|_| count >= breaker.failures)?;
+    let (count, _) = failed(history, since.max(forgiven(history, breaker)), now);
+    (count >= breaker.failures).then_some((count, last))
 }
 
 /// How many failures there were after `from`, up to `to`, and the newest of them.

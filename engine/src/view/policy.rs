@@ -1,0 +1,87 @@
+//! Policies as people see them.
+
+use flyball_core::policy::{self, MatchOn, PolicySet};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{time::short, words};
+
+/// The policies in force, in the order in which they are asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Policies {
+    /// Digest of the files that they were loaded from.
+    pub digest: String,
+    /// Why a newer set is not in force, if one was refused.
+    pub error: Option<String>,
+    /// The policies.
+    pub policies: Vec<Policy>,
+}
+
+/// One policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// `disabled`, `shadow` or `enforce`.
+    pub mode: String,
+    /// Higher first.
+    pub priority: i32,
+    /// The kind of signal that it is about.
+    pub signal: String,
+    /// The anomaly types or the causes that it is about; all if empty.
+    pub about: Vec<String>,
+    /// The least score or probability.
+    pub least: f64,
+    /// Namespaces of the target; all if empty.
+    pub namespaces: Vec<String>,
+    /// Names of the target; all if empty.
+    pub services: Vec<String>,
+    /// What it asks for.
+    pub action: String,
+    /// Rest after an action.
+    pub cooldown: String,
+    /// Actions on one workload: how many, within how long.
+    pub budget: String,
+    /// How success is judged.
+    pub verification: String,
+    /// Where it was read: `file:line`.
+    pub source: String,
+}
+
+impl Policies {
+    /// The set in force, and what is wrong with a newer one.
+    pub(crate) fn of(set: &PolicySet, error: Option<String>) -> Self {
+        let policies = set.policies().iter().map(Policy::of).collect();
+        Self { digest: set.digest.to_string(), error, policies }
+    }
+}
+
+impl Policy {
+    fn of(it: &policy::Policy) -> Self {
+        let (signal, about, least) = match &it.matches.on {
+            MatchOn::Anomaly { types, min_score } => {
+                ("anomaly", types.iter().map(|it| it.as_str().to_owned()).collect(), *min_score)
+            }
+            MatchOn::Rca { causes, min_probability } => {
+                ("rca", causes.iter().map(ToString::to_string).collect(), *min_probability)
+            }
+        };
+        let budget = it.limits.action_budget;
+        Self {
+            name: it.name.to_string(),
+            mode: it.mode.as_str().to_owned(),
+            priority: it.priority,
+            signal: signal.to_owned(),
+            about,
+            least,
+            namespaces: it.matches.namespaces.iter().map(ToString::to_string).collect(),
+            services: it.matches.services.iter().map(ToString::to_string).collect(),
+            action: it.action.to_string(),
+            cooldown: short(it.limits.cooldown),
+            budget: format!("{} per {}", budget.max, short(budget.per)),
+            verification: words::verification(&it.verify),
+            source: it.source.clone(),
+        }
+    }
+}

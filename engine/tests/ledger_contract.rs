@@ -1,0 +1,205 @@
+//! One contract for both ledgers, and what only a file promises.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flyball::clock::TokioClock;
+use flyball::ledger::{FileLedger, OpenError};
+use flyball_core::id::Revision;
+use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Write};
+use flyball_core::record::{Entry, Topic};
+use jiff::{SignedDuration, Timestamp};
+use support::ledger::{entries, intent, jetstream, next, note, record, write};
+use support::server;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// What every ledger promises, on an empty one.
+async fn contract(ledger: Arc<dyn Ledger>) {
+    assert_eq!(ledger.newest().await.unwrap(), Revision(0));
+    let mut early = ledger.follow(Revision(0)).await.unwrap();
+
+    let (first, first_at) = ledger.append(write(Topic::Admit, 0, "first")).await.unwrap();
+    assert_eq!(ledger.append(write(Topic::Admit, 0, "twin")).await, Err(AppendError::Lost));
+    let uncompared = Write { expect: None, ..write(Topic::Admit, 0, "uncompared") };
+    assert!(matches!(ledger.append(uncompared).await, Err(AppendError::Refused(_))));
+    assert_eq!(ledger.append(write(Topic::Admit, 999, "ahead")).await, Err(AppendError::Lost));
+
+    for text in ["one", "two", "three"] {
+        ledger.append(note(text)).await.unwrap();
+    }
+    let (born, _) = ledger.append(write(intent(1), 0, "born")).await.unwrap();
+    assert_eq!(ledger.append(write(intent(1), 0, "born twice")).await, Err(AppendError::Lost));
+    ledger.append(write(intent(2), 0, "another")).await.unwrap();
+    let (second, second_at) = ledger.append(write(Topic::Admit, first.0, "second")).await.unwrap();
+    ledger.append(write(intent(1), born.0, "lives")).await.unwrap();
+    assert!(second_at >= first_at && second > first);
+
+    let (won, expected) = race(&ledger, second.0).await;
+    let all = entries(&*ledger, 0).await;
+    let revisions: Vec<u64> = all.iter().map(|it| it.revision.0).collect();
+    assert_eq!(revisions, (1..=9).collect::<Vec<_>>());
+    assert!(all.is_sorted_by_key(|it| it.at));
+    assert_eq!((all[0].at, &all[0].topic, &all[0].record), (first_at, &Topic::Admit, &record("first")));
+    assert_eq!((all[8].revision, &all[8].record), (won, &record(&expected)));
+    for entry in &all {
+        assert_eq!(next(&mut early).await, *entry);
+    }
+    assert_eq!(entries(&*ledger, second.0).await, all[usize::try_from(second.0).unwrap()..]);
+    assert!(matches!(ledger.follow(Revision(10_000)).await, Err(PortError::Unavailable(_))));
+
+    // A reader that waits already, dropped halfway and asked again, sees what comes later.
+    assert!(timeout(Duration::from_millis(50), early.next()).await.is_err());
+    let (later, _) = ledger.append(note("later")).await.unwrap();
+    assert_eq!(next(&mut early).await.revision, later);
+    let mut fresh = ledger.follow(later).await.unwrap();
+    let (last, at) = ledger.append(write(Topic::Admit, won.0, "last")).await.unwrap();
+    let seen = next(&mut fresh).await;
+    assert_eq!((seen.revision, seen.at), (last, at));
+}
+
+/// Twenty writers with one expectation: who won, and what it wrote.
+async fn race(ledger: &Arc<dyn Ledger>, expect: u64) -> (Revision, String) {
+    let mut writers = JoinSet::new();
+    for number in 0..20 {
+        let (ledger, text) = (ledger.clone(), format!("racer {number}"));
+        writers.spawn(async move { (ledger.append(write(Topic::Admit, expect, &text)).await, text) });
+    }
+    let outcomes = writers.join_all().await;
+    let mut won: Vec<_> = outcomes.iter().filter_map(|(it, text)| it.as_ref().ok().map(|it| (it.0, text))).collect();
+    assert!(outcomes.iter().all(|(it, _)| matches!(it, Ok(_) | Err(AppendError::Lost))));
+    assert_eq!(won.len(), 1, "{outcomes:?}");
+    let (revision, text) = won.remove(0);
+    (revision, text.clone())
+}
+
+fn real_clock() -> Arc<dyn Clock> {
+    Arc::new(TokioClock::real())
+}
+
+fn file(path: &Path) -> FileLedger {
+    FileLedger::open(path, real_clock()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    contract(Arc::new(file(&folder.path().join("ledger")))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_keeps_the_contract_on_virtual_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let ledger = Arc::new(FileLedger::open(&folder.path().join("ledger"), clock.clone()).unwrap());
+    // A timer that would fire if virtual time ran while the file is written.
+    let (_, at) =
+        timeout(Duration::from_nanos(1), ledger.append(note("now"))).await.expect("time stands still").unwrap();
+    assert_eq!(at, clock.now());
+    drop(ledger);
+    contract(Arc::new(FileLedger::open(&folder.path().join("other"), clock).unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_everything_when_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    let ledger = file(&path);
+    let (first, at) = ledger.append(write(Topic::Admit, 0, "first")).await.unwrap();
+    let (noted, _) = ledger.append(note("noted")).await.unwrap();
+    let mut tail = ledger.follow(noted).await.unwrap();
+    drop(ledger);
+    assert!(tail.next().await.is_err());
+
+    let ledger = file(&path);
+    assert_eq!(ledger.newest().await.unwrap(), noted);
+    assert_eq!(ledger.append(write(Topic::Admit, 0, "twin")).await, Err(AppendError::Lost));
+    assert_eq!(ledger.append(write(Topic::Admit, first.0, "second")).await.unwrap().0, Revision(3));
+    assert_eq!(
+        entries(&ledger, 0).await[0],
+        Entry { revision: first, at, topic: Topic::Admit, record: record("first") }
+    );
+}
+
+struct Fixed(Timestamp);
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn monotonic(&self) -> SignedDuration {
+        SignedDuration::ZERO
+    }
+
+    fn sleep(&self, _: SignedDuration) -> flyball_core::ports::Answer<'static, ()> {
+        Box::pin(async {})
+    }
+}
+
+#[tokio::test]
+async fn a_files_time_never_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    let (early, late) = ("2026-01-01T00:00:00Z".parse().unwrap(), "2026-01-02T00:00:00Z".parse().unwrap());
+    let ledger = FileLedger::open(&path, Arc::new(Fixed(late))).unwrap();
+    ledger.append(note("late")).await.unwrap();
+    drop(ledger);
+    let ledger = FileLedger::open(&path, Arc::new(Fixed(early))).unwrap();
+    assert_eq!(ledger.append(note("early")).await.unwrap().1, late);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_takes_many_writers_in_few_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger: Arc<dyn Ledger> = Arc::new(file(&folder.path().join("ledger")));
+    let mut writers = JoinSet::new();
+    for number in 0..2000 {
+        let ledger = ledger.clone();
+        writers.spawn(async move { ledger.append(note(&number.to_string())).await.unwrap().0 });
+    }
+    let mut given = writers.join_all().await;
+    given.sort_unstable();
+    assert_eq!(given, (1..=2000).map(Revision).collect::<Vec<_>>());
+    assert_eq!(entries(&*ledger, 0).await.len(), 2000);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_ledger_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let open = |name: &str| FileLedger::open(&at(name), real_clock()).map(drop).unwrap_err();
+
+    let ledger = file(&at("ledger"));
+    for number in 0..50 {
+        ledger.append(note(&number.to_string())).await.unwrap();
+    }
+    let in_use = open("ledger");
+    assert!(matches!(in_use, OpenError::InUse(_)), "{in_use}");
+    drop(ledger);
+
+    let whole = std::fs::read(at("ledger")).unwrap();
+    std::fs::write(at("empty"), b"").unwrap();
+    std::fs::write(at("text"), "not a ledger at all\n".repeat(1000)).unwrap();
+    for (name, length) in [("cut-1", 100), ("cut-2", 4096), ("cut-3", whole.len() / 2), ("cut-4", whole.len() - 4096)] {
+        std::fs::write(at(name), &whole[..length]).unwrap();
+    }
+    for name in ["empty", "text", "cut-1", "cut-2", "cut-3", "cut-4"] {
+        let error = open(name);
+        assert!(matches!(error, OpenError::NotALedger { .. }), "{name}: {error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let error = open("no/such/folder");
+    assert!(matches!(error, OpenError::Io { .. }) && error.to_string().contains("no/such/folder"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_keeps_the_contract() {
+    let Some(server) = server() else { return };
+    contract(Arc::new(jetstream(&server).await)).await;
+}
