@@ -56,6 +56,8 @@ impl Rig {
 
     /// A rig on servers of the caller.
     pub fn on(test: &str, cluster: &'static Cluster, nats_url: &str) -> Self {
+        // Every test does it; the first one wins.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let name = format!("{test}-{}-{}", std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed));
         Self {
             cluster,
