@@ -65,7 +65,7 @@ fn a_bad_policy_file_at_start_is_code_2_and_an_annotated_error() {
     let output = rig.command().output().expect("it runs");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    for part in ["p.yaml:10", "cooldwn", "did you mean `cooldown`?"] {
+    for part in ["p.yaml:9", "cooldwn", "did you mean `cooldown`?"] {
         assert!(error.contains(part), "{part} is missing in: {error}");
     }
 }

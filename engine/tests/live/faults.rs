@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flyball_devcluster::{Cluster, NatsServer, Options, Part, Pods, Workload};
 
-use crate::rig::{Rig, outcome, policy};
+use crate::rig::{Rig, WIDE, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 
@@ -24,7 +24,7 @@ fn slow_deployment(rig: &Rig, name: &str) -> flyball_core::workload::Workload {
 fn a_nats_server_that_dies_in_mid_flow_loses_nothing() {
     let nats = NatsServer::start().expect("a nats-server");
     let mut rig = Rig::on("natsdown", Cluster::shared(), &nats.url());
-    rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).start();
+    rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).policy("g.yaml", WIDE).start();
     let targets: Vec<_> = (0..3).map(|n| slow_deployment(&rig, &format!("app-{n}"))).collect();
     for target in &targets {
         rig.rca(&target.name, "w1", "memory_leak");
@@ -45,7 +45,7 @@ fn a_nats_server_that_dies_in_mid_flow_loses_nothing() {
 fn an_api_server_that_dies_in_mid_flow_loses_nothing() {
     let cluster = mortal();
     let mut rig = Rig::on("apidown", cluster, &crate::rig::shared_nats().url());
-    rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).start();
+    rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).policy("g.yaml", WIDE).start();
     let targets: Vec<_> = (0..3).map(|n| slow_deployment(&rig, &format!("app-{n}"))).collect();
     rig.rca("app-0", "w1", "memory_leak");
     rig.eventually("the first effect", || {

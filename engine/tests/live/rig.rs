@@ -270,7 +270,8 @@ impl Rig {
                 history.intents().filter(|it| it.request().target == *target).cloned().collect();
             found.sort_by_key(Intent::admitted_at);
             let stages: Vec<&str> = found.iter().map(|it| it.stage().label()).collect();
-            ensure!(found.len() >= count && found.iter().all(|it| !it.is_open()), "{stages:?}");
+            let enough = found.len() >= count && found.iter().all(|it| !it.is_open());
+            ensure!(enough, "intents {stages:?}, denials {:?}, waiting {}", self.denials(target), history.waiting().count());
             Ok(found)
         })
     }
