@@ -205,12 +205,14 @@ impl Config {
 
     /// What is in force, and where each value came from. Passwords in addresses are masked.
     pub fn describe(&self) -> String {
+        use std::fmt::Write;
+        // Writing into a String cannot fail.
         let mut text = String::new();
         for (name, value, origin) in &self.origins {
-            text += &format!("{:<40} # {origin}\n", format!("{name}: {}", mask(value)));
+            let _ = writeln!(text, "{:<40} # {origin}", format!("{name}: {}", mask(value)));
         }
         for (service, target) in &self.services {
-            text += &format!("{:<40} # file\n", format!("services.{service}: {target}"));
+            let _ = writeln!(text, "{:<40} # file", format!("services.{service}: {target}"));
         }
         text
     }
@@ -276,7 +278,7 @@ fn collect(path: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(path)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        let yaml = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
         let test = name.contains(".flyball-test.");
         if !name.starts_with('.') && (path.is_dir() || (yaml && !test)) {
             collect(&path, depth + 1, found)?;

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let below = matches.subcommand().map(|(_, matches)| matches).unwrap_or(&matches);
+    let below = matches.subcommand().map_or(&matches, |(_, below)| below);
     match cli.command {
         Command::Run(args) => ended(block_on(run(Mode::Run, &args, below))),
         Command::Dev(args) => ended(block_on(run(Mode::Dev, &args, below))),

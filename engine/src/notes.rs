@@ -153,7 +153,9 @@ impl Pending {
     fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Signal(notes, receipt) => {
-                notes.into_iter().for_each(|note| self.fold(note));
+                for note in notes {
+                    self.fold(note);
+                }
                 self.receipts.extend(receipt);
             }
             Heard::Symptom(symptom) => {

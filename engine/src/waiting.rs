@@ -29,7 +29,7 @@ pub async fn attend(engine: Arc<Engine>) {
         tokio::select! {
             () = engine.stopping.cancelled() => return,
             () = engine.clock.sleep(LOOK) => {}
-            _ = slot_freed(&engine, &mut changes) => {}
+            () = slot_freed(&engine, &mut changes) => {}
         }
     }
 }

@@ -156,7 +156,7 @@ async fn patiently<T, F: Future<Output = Result<T>>>(what: &str, attempt: impl F
     let mut attempt = attempt;
     loop {
         let told = |error: &anyhow::Error, wait: Duration| {
-            tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}")
+            tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}");
         };
         // Without a maximum the repetition ends only with success.
         if let Ok(done) = (&mut attempt).retry(policy).notify(told).await {

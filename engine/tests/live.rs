@@ -1,5 +1,6 @@
 //! The loop on real servers, each sentence of the promise a test.
 #![allow(missing_docs, reason = "tests say what they are by their names")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 #[path = "live/actions.rs"]
 mod actions;

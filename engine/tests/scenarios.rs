@@ -1,6 +1,7 @@
 //! Scenarios through the real pipeline on the simulated ports, in virtual time: one event a line, the answer after an
 //! arrow. `FLYBALL_BLESS=1` writes the answers; read the difference before you believe it.
 #![allow(missing_docs, reason = "tests say what they are by their names")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,7 +60,7 @@ impl Scenario {
         match words {
             ["anomaly" | "rca" | "clear", ..] => return Some(self.signal(words)),
             ["edit", name, patch] => {
-                assert!(self.world.cluster.edit(&target(name), &serde_json::from_str(patch).unwrap()))
+                assert!(self.world.cluster.edit(&target(name), &serde_json::from_str(patch).unwrap()));
             }
             ["bad-release", name] => {
                 let workload = target(name);
@@ -78,7 +79,7 @@ impl Scenario {
             ["pdb", namespace, "on"] => self.world.cluster.set_pdb(namespace, Some("strict")),
             ["pdb", namespace, "off"] => self.world.cluster.set_pdb(namespace, None),
             ["opt-out", namespace] => {
-                self.world.cluster.set_namespace_annotation(namespace, "flyball.dev/paused", Some("true"))
+                self.world.cluster.set_namespace_annotation(namespace, "flyball.dev/paused", Some("true"));
             }
             ["fault", "lost"] => self.world.cluster.fault(Fault::Lost),
             ["fault", "answer-lost"] => self.world.cluster.fault(Fault::AnswerLost),

@@ -199,11 +199,11 @@ reasons! {
         /// The API server's words.
         detail: String,
     },
-    /// The policy asks for a person's approval.
+    /// The policy asks for a person's approval (`mode: approve`), and nobody has given it yet.
     ApprovalRequired,
-    /// A person said no.
+    /// A person was asked for approval and said no. Who and why is in `flyball why`.
     ApprovalRejected,
-    /// Nobody answered in time.
+    /// A person was asked for approval and nobody answered before it expired. It is never executed later.
     ApprovalExpired,
     /// An expression of the policy (`guardrails.custom`) objects.
     CustomGuard {

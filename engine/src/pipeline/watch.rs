@@ -38,7 +38,7 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(intent = %intent.id(), %target, %error, "The rollout cannot be read; trying again")
+                    tracing::warn!(intent = %intent.id(), %target, %error, "The rollout cannot be read; trying again");
                 }
             }
             let wait = self.next_look(intent, complete_since);
@@ -53,10 +53,7 @@ impl Engine {
 
     /// Since when every read found the rollout complete.
     fn since(intent: &Intent, seen: Option<&Sighting>, since: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-        let receipt = match intent.stage() {
-            Stage::Applied { receipt, .. } | Stage::RolledOut { receipt, .. } => receipt,
-            _ => return None,
-        };
+        let (Stage::Applied { receipt, .. } | Stage::RolledOut { receipt, .. }) = intent.stage() else { return None };
         seen.filter(|seen| complete(receipt, seen)).map(|_| since.unwrap_or(now))
     }
 

@@ -54,10 +54,13 @@ impl Telemetry {
         self.metrics.decided(kind, made, reason);
         self.metrics.decision_seconds(between(times.began, times.recorded), exemplar);
         self.metrics.signal_age(between(signal.observed_at, now), exemplar);
-        let shadows = decided.shadows.iter();
-        shadows.for_each(|it| self.metrics.decided(kind, Made::Shadow, Reason::deciding(&it.reasons)));
+        for it in &decided.shadows {
+            self.metrics.decided(kind, Made::Shadow, Reason::deciding(&it.reasons));
+        }
         if let (Some(request), Made::Deny) = (&decided.request, made) {
-            reasons.iter().for_each(|it| self.metrics.blocked(request.action.kind(), it));
+            for it in reasons {
+                self.metrics.blocked(request.action.kind(), it);
+            }
         }
         if keep {
             let why = Some(reason).filter(|_| made != Made::Allow);
@@ -90,7 +93,9 @@ impl Telemetry {
     pub fn released(&self, release: &Release) {
         let kind = Kind::of(&release.request.evidence.kind);
         self.metrics.decided(kind, Made::Deny, Reason::deciding(&release.reasons));
-        release.reasons.iter().for_each(|it| self.metrics.blocked(release.request.action.kind(), it));
+        for it in &release.reasons {
+            self.metrics.blocked(release.request.action.kind(), it);
+        }
     }
 
     /// A waiting request became an intent: the trace goes on where it stopped.

@@ -43,7 +43,7 @@ fn dead_letters(rig: &Rig, subject: &str) -> Vec<(String, Vec<u8>)> {
     rig.runtime.block_on(async {
         let context = rig.jetstream().await;
         let Ok(mut stream) = context.get_stream("FLYBALL_REFUSED").await else { return Vec::new() };
-        let last = stream.info().await.map(|it| it.state.last_sequence).unwrap_or(0);
+        let last = stream.info().await.map_or(0, |it| it.state.last_sequence);
         let mut found = Vec::new();
         for sequence in 1..=last {
             let Ok(message) = stream.get_raw_message(sequence).await else { continue };

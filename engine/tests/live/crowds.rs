@@ -51,7 +51,6 @@ fn a_thousand_signals_on_fifty_workloads_are_fifty_effects() {
                     };
                     others += notes.iter().filter(ends).map(|it| it.count).sum::<u64>();
                 }
-                Record::Deferred(_) => {}
                 _ => {}
             }
         }

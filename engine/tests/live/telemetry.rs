@@ -37,17 +37,16 @@ fn receiver(rig: &Rig) -> (String, Received) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 #[test]
 fn one_trace_holds_every_stage_under_the_publishers_span() {
     let mut rig = Rig::new("trace");
     let (endpoint, received) = receiver(&rig);
-    rig.environment = vec![
-        ("OTEL_EXPORTER_OTLP_ENDPOINT".into(), endpoint),
-        ("OTEL_BSP_SCHEDULE_DELAY".into(), "100".into()),
-    ];
+    rig.environment =
+        vec![("OTEL_EXPORTER_OTLP_ENDPOINT".into(), endpoint), ("OTEL_BSP_SCHEDULE_DELAY".into(), "100".into())];
     rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).start();
     let cart = rig.healthy("cart", 1);
     let traceparent = format!("00-{TRACE}-{PUBLISHER}-01");
@@ -55,22 +54,32 @@ fn one_trace_holds_every_stage_under_the_publishers_span() {
     assert!(outcome(&rig.ended(&cart, 1)[0]).is_success());
     let names = ["process flyball.signal", "map", "judge", "record", "execute", "PATCH deployments", "verify"];
     let spans = rig.eventually("all spans to arrive", || {
-        let spans: Vec<Span> = received.lock().expect("nobody panics with it").iter().filter(|it| hex(&it.trace_id) == TRACE).cloned().collect();
+        let spans: Vec<Span> = received
+            .lock()
+            .expect("nobody panics with it")
+            .iter()
+            .filter(|it| hex(&it.trace_id) == TRACE)
+            .cloned()
+            .collect();
         let missing: Vec<_> = names.iter().filter(|name| !spans.iter().any(|it| it.name == **name)).collect();
         anyhow::ensure!(missing.is_empty(), "missing: {missing:?}");
         Ok(spans)
     });
-    let named = |name: &str| spans.iter().find(|it| it.name == name).expect("it is there");
-    assert_eq!(hex(&named("process flyball.signal").parent_span_id), PUBLISHER);
+    let span = |name: &str| spans.iter().find(|it| it.name == name).expect("it is there");
+    assert_eq!(hex(&span("process flyball.signal").parent_span_id), PUBLISHER);
     for stage in ["map", "judge", "record", "execute", "verify"] {
-        assert_eq!(named(stage).parent_span_id, named("process flyball.signal").span_id, "{stage}");
+        assert_eq!(span(stage).parent_span_id, span("process flyball.signal").span_id, "{stage}");
     }
-    assert_eq!(named("PATCH deployments").parent_span_id, named("execute").span_id);
+    assert_eq!(span("PATCH deployments").parent_span_id, span("execute").span_id);
     // A denial is traced, too.
     rig.publish("rca", &crate::rig::rca("cart", "w2", "memory_leak"), &[("traceparent", &traceparent)]);
     rig.eventually("the denial's span", || {
         let spans = received.lock().expect("nobody panics with it");
-        let reason = |it: &Span| it.attributes.iter().any(|it| it.key == "flyball.reason" && format!("{:?}", it.value).contains("CooldownActive"));
+        let reason = |it: &Span| {
+            it.attributes
+                .iter()
+                .any(|it| it.key == "flyball.reason" && format!("{:?}", it.value).contains("CooldownActive"))
+        };
         anyhow::ensure!(spans.iter().any(|it| it.name == "judge" && reason(it)), "not yet");
         Ok(())
     });
@@ -87,7 +96,10 @@ fn log_metrics_decisions_and_why_tell_the_same_story() {
     rig.denied(&cart, "CooldownActive");
     let (code, decisions, error) = rig.flyball(&["get", "decisions"]);
     assert_eq!(code, 0, "{error}");
-    assert!(decisions.contains(&id[..8]) && decisions.contains("CooldownActive") && decisions.contains("RolledOut"), "{decisions}");
+    assert!(
+        decisions.contains(&id[..8]) && decisions.contains("CooldownActive") && decisions.contains("RolledOut"),
+        "{decisions}"
+    );
     let (code, why, error) = rig.flyball(&["why", &id]);
     assert_eq!(code, 0, "{error}");
     assert!(why.contains("restart") && why.contains("RolledOut") && why.contains("memory_leak"), "{why}");
@@ -106,7 +118,8 @@ fn log_metrics_decisions_and_why_tell_the_same_story() {
 
 /// Applies `deploy/rbac.yaml` under names of this test, without one verb if `but` names it, and runs the engine with it.
 fn role(rig: &mut Rig, but: Option<(&str, &str)>) {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml")).expect("deploy/rbac.yaml");
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml")).expect("deploy/rbac.yaml");
     let unique = format!("flyball-{}", rig.namespace);
     for document in text.split("\n---\n") {
         let mut object: Value = serde_saphyr::from_str(document).expect("YAML");
@@ -140,9 +153,28 @@ fn the_rights_of_the_manifest_are_enough() {
     let mut rig = Rig::new("rbac");
     role(&mut rig, None);
     rig.policy("1.yaml", &policy("restart", RESTART, "{restart: {}}", "  guardrails: {cooldown: 0s}\n"))
-        .policy("2.yaml", &policy("scale", "{signal: anomaly, types: [resource]}", "{scale: {by: 1}}", "  guardrails: {cooldown: 0s}\n"))
-        .policy("3.yaml", &policy("evict", "{signal: anomaly, types: [error]}", "{deletePod: {}}", "  guardrails: {cooldown: 0s}\n"))
-        .policy("4.yaml", &policy("rollback", "{signal: rca, causes: [bad_release]}", "{rollback: {}}", "  guardrails: {cooldown: 0s}\n"))
+        .policy(
+            "2.yaml",
+            &policy(
+                "scale",
+                "{signal: anomaly, types: [resource]}",
+                "{scale: {by: 1}}",
+                "  guardrails: {cooldown: 0s}\n",
+            ),
+        )
+        .policy(
+            "3.yaml",
+            &policy("evict", "{signal: anomaly, types: [error]}", "{deletePod: {}}", "  guardrails: {cooldown: 0s}\n"),
+        )
+        .policy(
+            "4.yaml",
+            &policy(
+                "rollback",
+                "{signal: rca, causes: [bad_release]}",
+                "{rollback: {}}",
+                "  guardrails: {cooldown: 0s}\n",
+            ),
+        )
         .policy("g.yaml", WIDE)
         .start();
     let cart = rig.healthy("cart", 2);
@@ -174,6 +206,10 @@ fn one_verb_less_is_forbidden_and_no_retry_storm() {
     assert_eq!(outcome(&ended[0]).label(), "Rejected");
     assert!(format!("{:?}", ended[0].stage()).contains("Forbidden"), "{:?}", ended[0].stage());
     assert_eq!(rig.requests(&cart).len(), 1, "asked once, and not again");
-    workloads::wait_ready(rig.cluster.api(), &format!("/apis/apps/v1/namespaces/{}/deployments/cart", rig.namespace), crate::rig::SOON)
-        .expect("it is as it was");
+    workloads::wait_ready(
+        rig.cluster.api(),
+        &format!("/apis/apps/v1/namespaces/{}/deployments/cart", rig.namespace),
+        crate::rig::SOON,
+    )
+    .expect("it is as it was");
 }
