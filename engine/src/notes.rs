@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flyball_core::deny::DenyReason;
 use flyball_core::ports::{Clock, Receipted};
 use flyball_core::record::{Folded, Record, Symptom, Verdict};
 use flyball_core::signal::Signal;
@@ -135,6 +136,7 @@ impl Writer {
 
     async fn flush(&mut self) {
         let mut notes: Vec<Folded> = std::mem::take(&mut self.pending.folded).into_values().collect();
+        notes.iter().for_each(tell);
         while !notes.is_empty() {
             let rest = notes.split_off(notes.len().min(PER_ENTRY));
             self.book.note(Record::Folded(std::mem::replace(&mut notes, rest))).await;
@@ -147,6 +149,28 @@ impl Writer {
             self.book.note(Record::Symptom(symptom)).await;
         }
     }
+}
+
+/// Says in the log why nothing is done: once for all signals of a flush that ended alike.
+fn tell(note: &Folded) {
+    let Folded { target, count, .. } = note;
+    let (policy, trace_id) = (note.policy.as_deref().unwrap_or_default(), note.trace.trace_hex());
+    match &note.verdict {
+        Verdict::Denied(reasons) => {
+            let reasons = labels(reasons).join(", ");
+            tracing::info!(%target, policy, reasons, count, trace_id, "Denied");
+        }
+        Verdict::Joined(reasons) => {
+            let reasons = labels(reasons).join(", ");
+            tracing::info!(%target, policy, reasons, count, trace_id, "Joined one that waits");
+        }
+        Verdict::Shadow(_) => tracing::info!(%target, policy, count, trace_id, "Would have acted, but is in shadow"),
+        Verdict::NoAction(why) => tracing::debug!(%target, why = why.label(), count, trace_id, "No action"),
+    }
+}
+
+fn labels(reasons: &[DenyReason]) -> Vec<&'static str> {
+    reasons.iter().map(DenyReason::label).collect()
 }
 
 impl Pending {
@@ -174,8 +198,7 @@ impl Pending {
             Verdict::Shadow(reasons) => ("shadow", reasons.as_slice()),
             Verdict::NoAction(why) => (why.label(), [].as_slice()),
         };
-        let labels = reasons.iter().map(flyball_core::deny::DenyReason::label).collect();
-        let key = (note.target.clone(), note.policy.clone(), kind, labels);
+        let key = (note.target.clone(), note.policy.clone(), kind, labels(reasons));
         let Some(known) = self.folded.get_mut(&key) else {
             self.folded.insert(key, note);
             return;

@@ -142,6 +142,7 @@ impl Engine {
         };
         match admittance {
             Admittance::Recorded(id) => {
+                self.tell(id);
                 self.start(id);
                 Decision::Recorded(id)
             }
@@ -193,6 +194,15 @@ impl Engine {
         let ours = |it: &ActionRequest| it.cause == request.cause && it.evidence.sequence == request.evidence.sequence;
         let first = self.book.history().waiter(&key).is_none_or(|it| ours(&it.deferral.request));
         if first { Decision::Deferred(objections) } else { Decision::Joined(objections) }
+    }
+
+    /// Says in the log what is about to be done.
+    pub(crate) fn tell(&self, id: IntentId) {
+        let history = self.book.history();
+        let Some(intent) = history.intent(id) else { return };
+        let (request, trace_id) = (intent.request(), intent.request().evidence.trace.trace_hex());
+        let (policy, target, change) = (&request.policy.name, &request.target, intent.change().edit.summary());
+        tracing::info!(intent = %id, %policy, %target, change, trace_id, "Acts");
     }
 
     /// Starts to drive an intent.

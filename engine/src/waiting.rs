@@ -75,7 +75,7 @@ async fn look_at(engine: &Arc<Engine>, key: &WaitKey) {
     };
     match admittance {
         Admittance::Recorded(id) => {
-            tracing::info!(intent = %id, target = %key.target, policy = %key.policy, "Left the waiting room");
+            engine.tell(id);
             let intent = engine.book.history().intent(id).map(|it| it.request().clone());
             if let Some(request) = intent {
                 engine.telemetry.admitted_later(&request, id, began, engine.clock.now());
