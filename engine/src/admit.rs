@@ -1,8 +1,10 @@
 //! The one line in which a process writes what decides: admissions, deferrals, pauses. Compare-and-append on the ledger is
 //! the point where guardrails hold over all replicas; who loses the compare looks again.
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flyball_core::action::ActionRequest;
 use flyball_core::deny::DenyReason;
 use flyball_core::guardrail::{Admitted, Objections, Verdict};
 use flyball_core::history::History;
@@ -11,6 +13,7 @@ use flyball_core::intent::Writer;
 use flyball_core::policy::PolicySet;
 use flyball_core::ports::{AppendError, Write};
 use flyball_core::record::{Admission, Record, Topic};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Mutex as Line, oneshot};
 
 use crate::ledger::Book;
@@ -60,19 +63,33 @@ impl Admitter {
     /// Records an admission, or says why not after all. Whoever comes to the head of the line takes all that stand in it.
     pub async fn admit(&self, admitted: Admitted, policies: Arc<PolicySet>) -> Admittance {
         let (answer, mut answered) = oneshot::channel();
+        let request = admitted.request().clone();
         self.asked().push(Ask { admitted, policies, answer });
         let _head = self.line.lock().await;
         loop {
-            if let Ok(admittance) = answered.try_recv() {
-                return admittance;
+            match answered.try_recv() {
+                Ok(admittance) => return admittance,
+                Err(TryRecvError::Empty) => {}
+                // Whoever stood at the head for us was cut off: what became of the append is on the ledger.
+                Err(TryRecvError::Closed) => return self.cut_off(request),
             }
             let batch: Vec<Ask> = {
                 let mut asked = self.asked();
+                asked.sort_by_key(|ask| Reverse(ask.admitted.request().priority));
                 let size = asked.len().min(BATCH);
                 asked.drain(..size).collect()
             };
             self.record(batch).await;
         }
+    }
+
+    fn cut_off(&self, request: ActionRequest) -> Admittance {
+        let id = request.id(&self.cluster);
+        if self.book.history().intent(id).is_some() {
+            return Admittance::Recorded(id);
+        }
+        let reasons = vec![DenyReason::StateUnavailable { detail: "the admission was cut off".to_owned() }];
+        Admittance::Deferred(Objections { request, reasons })
     }
 
     fn asked(&self) -> std::sync::MutexGuard<'_, Vec<Ask>> {

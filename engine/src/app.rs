@@ -114,8 +114,10 @@ impl App {
     /// # Errors
     /// Which task ended, and why.
     pub async fn run(mut self, until: impl Future<Output = ()>) -> Result<()> {
+        let stopping = self.engine.stopping.clone();
         let ended = tokio::select! {
             () = until => None,
+            () = stopping.cancelled() => Some(Ok(("driver", "panicked".to_owned()))),
             Some(ended) = self.tasks.join_next() => Some(ended),
             Some(ended) = self.tail.join_next() => Some(ended),
         };
@@ -131,9 +133,10 @@ impl App {
     pub async fn stop(mut self) {
         self.engine.stopping.cancel();
         let finish = async {
+            // Who starts drivers ends first, so that none is started that nobody waits for.
+            while self.tasks.join_next().await.is_some() {}
             self.engine.drivers.close();
             self.engine.drivers.wait().await;
-            while self.tasks.join_next().await.is_some() {}
         };
         if tokio::time::timeout(GRACE, finish).await.is_err() {
             tracing::warn!("Stopping took too long; what is open resumes from the ledger");

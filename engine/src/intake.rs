@@ -1,4 +1,5 @@
-//! Bytes to signals, and signals to their end. One target is decided in order and never concurrently inside one process.
+//! Bytes to signals, and signals to their end. Signals about one workload are decided in order and never concurrently
+//! inside one process.
 
 mod inbox;
 mod jetstream;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use flyball_core::ports::{Delivery, Signals};
 use flyball_core::record::Symptom;
 use flyball_core::signal::{Signal, SignalKind};
+use flyball_signals::Refusal;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +21,7 @@ pub use jetstream::{ForeignStream, JetStreamSignals};
 pub use reader::Reader;
 
 use crate::notes::{Notes, Unheard};
-use crate::pipeline::{Decision, Engine};
+use crate::pipeline::{Engine, OnPanic};
 use crate::recent::Recent;
 use crate::telemetry::Way;
 
@@ -28,7 +30,7 @@ const WORKERS: usize = 64;
 /// Signals queued per worker: enough that a batch from the bus does not stall on one busy target.
 const QUEUE: usize = 256;
 
-type Work = (Signal, Delivery);
+type Work = (Result<Signal, Refusal>, Delivery);
 
 /// Takes deliveries to their end.
 pub struct Intake {
@@ -71,32 +73,39 @@ impl Intake {
     }
 
     async fn take(&self, delivery: Delivery, queues: &[mpsc::Sender<Work>]) {
-        match self.reader.read(&delivery.message) {
+        let read = self.reader.read(&delivery.message);
+        let mut hash = DefaultHasher::new();
+        match &read {
             Ok(signal) => {
-                self.recent.push(&signal);
-                let mut hash = DefaultHasher::new();
+                self.recent.push(signal);
                 signal.subject.hash(&mut hash);
-                let shard = usize::try_from(hash.finish() % queues.len() as u64).unwrap_or_default();
-                // A worker ends only after its queue is dropped.
-                let _ = queues[shard].send((signal, delivery)).await;
             }
-            Err(refusal) => {
-                self.engine.telemetry.refused(kind_of(&delivery));
-                tracing::warn!(
-                    reason = refusal.reason.as_str(),
-                    sequence = delivery.message.sequence,
-                    "Refused a signal: {refusal}"
-                );
-                if let Err(error) = delivery.receipt.refuse(refusal.reason.as_str(), &refusal.to_string()).await {
-                    tracing::error!(%error, "A refused signal could not be kept; it will be delivered again");
-                }
+            // What cannot be used is kept by a worker, too: a slow stream of dead letters must not hold up the others.
+            Err(_) => delivery.message.sequence.hash(&mut hash),
+        }
+        let shard = usize::try_from(hash.finish() % queues.len() as u64).unwrap_or_default();
+        // A worker ends before its queue only by a panic, and that stops the process.
+        let _ = queues[shard].send((read, delivery)).await;
+    }
+
+    async fn worker(self: Arc<Self>, mut work: mpsc::Receiver<Work>) {
+        let _alarm = OnPanic(self.engine.stopping.clone());
+        while let Some((read, delivery)) = work.recv().await {
+            match read {
+                // Not acknowledged, so it is delivered again: nothing new is begun while the process stops.
+                _ if self.engine.stopping.is_cancelled() => {}
+                Ok(signal) => self.decide(signal, delivery).await,
+                Err(refusal) => self.refuse(&refusal, delivery).await,
             }
         }
     }
 
-    async fn worker(self: Arc<Self>, mut work: mpsc::Receiver<Work>) {
-        while let Some((signal, delivery)) = work.recv().await {
-            self.decide(signal, delivery).await;
+    async fn refuse(&self, refusal: &Refusal, delivery: Delivery) {
+        self.engine.telemetry.refused(kind_of(&delivery));
+        let sequence = delivery.message.sequence;
+        tracing::warn!(reason = refusal.reason.as_str(), sequence, "Refused a signal: {refusal}");
+        if let Err(error) = delivery.receipt.refuse(refusal.reason.as_str(), &refusal.to_string()).await {
+            tracing::error!(%error, sequence, "A refused signal could not be kept; it is not acknowledged");
         }
     }
 
@@ -111,16 +120,8 @@ impl Intake {
         telemetry.decided(&signal, &decided, Way { publisher, bus }, self.engine.book.now());
         self.symptom(&signal, decided.request.as_ref().map(|it| &it.target)).await;
         let unheard = Unheard::of(&signal, &decided);
-        match decided.decision {
-            // On the ledger already: nothing is lost if this acknowledgement is.
-            Decision::Recorded(_) | Decision::Deferred(_) | Decision::Known => {
-                self.notes.hear(unheard, None).await;
-                delivery.receipt.acknowledge(false).await;
-            }
-            Decision::Nothing(_) | Decision::Denied(_) | Decision::Joined(_) => {
-                self.notes.hear(unheard, Some(delivery.receipt)).await;
-            }
-        }
+        // Acknowledged with the next flush: the decision is durable by then, and so are its shadows and symptoms.
+        self.notes.hear(unheard, Some(delivery.receipt)).await;
     }
 
     /// Chance decides which replica sees that a symptom is still there, or gone; the ledger tells the one that verifies.

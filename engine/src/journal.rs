@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use flyball_core::deny::DenyReason;
-use flyball_core::history::History;
 use flyball_core::id::IntentId;
 use flyball_core::record::{Deferral, Entry, Folded, Pause, Record, Release, Verdict};
 use jiff::Timestamp;
@@ -44,7 +43,7 @@ pub struct Journal {
 
 impl Journal {
     /// Folds an entry in.
-    pub fn apply(&mut self, entry: &Entry, _history: &History) {
+    pub fn apply(&mut self, entry: &Entry) {
         let at = entry.at;
         let place = entry.revision;
         match &entry.record {
@@ -61,7 +60,10 @@ impl Journal {
             }
             Record::Deferred(it) => self.push(format!("w{place}"), at, Decided::Deferred(it.clone())),
             Record::Released(it) => self.push(format!("r{place}"), at, Decided::Released(it.clone())),
-            Record::Paused(pause) => self.paused.push((at, pause.clone(), 0)),
+            Record::Paused(pause) => {
+                self.paused.retain(|(_, it, _)| it.id != pause.id && it.until.is_none_or(|until| at < until));
+                self.paused.push((at, pause.clone(), 0));
+            }
             Record::Resumed(resume) => self.paused.retain(|(_, pause, _)| pause.id != resume.id),
             Record::Happened(_) | Record::Symptom(_) | Record::Started(_) | Record::Fence => {}
         }

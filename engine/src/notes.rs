@@ -88,14 +88,16 @@ impl Notes {
     }
 }
 
+/// A target, and whether it is the clearing of its symptom: one must not hide the other.
+type Seen = (Workload, bool);
 type Key = (Workload, Option<Arc<str>>, &'static str, Vec<&'static str>);
 
 #[derive(Default)]
 struct Pending {
     folded: BTreeMap<Key, Folded>,
     receipts: Vec<Box<dyn Receipted>>,
-    symptoms: BTreeMap<Workload, Symptom>,
-    written: BTreeMap<Workload, Timestamp>,
+    symptoms: BTreeMap<Seen, Symptom>,
+    written: BTreeMap<Seen, Timestamp>,
 }
 
 struct Writer {
@@ -113,7 +115,7 @@ impl Writer {
                 // A symptom held back for its second is written even if nothing else comes.
                 tokio::select! {
                     first = heard.recv() => first,
-                    () = self.clock.sleep(SYMPTOM_EVERY) => { self.flush().await; continue }
+                    () = self.clock.sleep(SYMPTOM_EVERY) => { self.flush(false).await; continue }
                 }
             };
             let Some(first) = first else { break };
@@ -129,24 +131,25 @@ impl Writer {
                     () = &mut full => break,
                 }
             }
-            self.flush().await;
+            self.flush(false).await;
         }
-        self.flush().await;
+        self.flush(true).await;
     }
 
-    async fn flush(&mut self) {
+    /// `all`: symptoms are not held back for their second, since there is no later flush.
+    async fn flush(&mut self, all: bool) {
         let mut notes: Vec<Folded> = std::mem::take(&mut self.pending.folded).into_values().collect();
         notes.iter().for_each(tell);
         while !notes.is_empty() {
             let rest = notes.split_off(notes.len().min(PER_ENTRY));
             self.book.note(Record::Folded(std::mem::replace(&mut notes, rest))).await;
         }
+        let now = self.book.now();
+        for symptom in self.pending.due(now, all) {
+            self.book.note(Record::Symptom(symptom)).await;
+        }
         for receipt in self.pending.receipts.drain(..) {
             receipt.acknowledge(false).await;
-        }
-        let now = self.book.now();
-        for symptom in self.pending.due(now) {
-            self.book.note(Record::Symptom(symptom)).await;
         }
     }
 }
@@ -183,7 +186,8 @@ impl Pending {
                 self.receipts.extend(receipt);
             }
             Heard::Symptom(symptom) => {
-                let newest = self.symptoms.entry(symptom.target.clone()).or_insert_with(|| symptom.clone());
+                let seen = (symptom.target.clone(), symptom.cleared);
+                let newest = self.symptoms.entry(seen).or_insert_with(|| symptom.clone());
                 if symptom.observed_at >= newest.observed_at {
                     *newest = symptom;
                 }
@@ -214,15 +218,14 @@ impl Pending {
         }
     }
 
-    fn due(&mut self, now: Timestamp) -> Vec<Symptom> {
+    fn due(&mut self, now: Timestamp, all: bool) -> Vec<Symptom> {
         self.written.retain(|_, at| now.duration_since(*at) < SYMPTOM_EVERY);
         let written = &self.written;
-        let due: Vec<Symptom> =
-            self.symptoms.values().filter(|it| !written.contains_key(&it.target)).cloned().collect();
-        for symptom in &due {
-            self.symptoms.remove(&symptom.target);
-            self.written.insert(symptom.target.clone(), now);
-        }
-        due
+        let due: Vec<Seen> = self.symptoms.keys().filter(|it| all || !written.contains_key(it)).cloned().collect();
+        let take = |seen: Seen| {
+            self.written.insert(seen.clone(), now);
+            self.symptoms.remove(&seen)
+        };
+        due.into_iter().filter_map(take).collect()
     }
 }

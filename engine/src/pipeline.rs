@@ -56,6 +56,18 @@ pub struct Engine {
     pub gate: RwLock<()>,
 }
 
+/// Stops the process if the task that owns it panics.
+pub(crate) struct OnPanic(pub(crate) CancellationToken);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("A task panicked; the process stops, and what is open resumes from the ledger");
+            self.0.cancel();
+        }
+    }
+}
+
 /// What became of a signal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
@@ -128,18 +140,8 @@ impl Engine {
         if let Some(objections) = self.waits_already(&request, policies) {
             return Decision::Joined(objections);
         }
-        let verdict = screen(request, &self.book.history(), &policies.guardrails, self.book.now());
-        let verdict = match verdict {
-            Verdict::Pass(cleared) => self.inspect(cleared, policies).await,
-            Verdict::Defer(objections) => Verdict::Defer(objections),
-            Verdict::Deny(objections) => Verdict::Deny(objections),
-        };
-        times.judged = self.clock.now();
-        let admittance = match verdict {
-            Verdict::Pass(admitted) => self.admitter.admit(admitted, policies.clone()).await,
-            Verdict::Defer(objections) => Admittance::Deferred(objections),
-            Verdict::Deny(objections) => Admittance::Denied(objections),
-        };
+        let (admittance, judged) = self.consider(request, policies).await;
+        times.judged = judged;
         match admittance {
             Admittance::Recorded(id) => {
                 self.tell(id);
@@ -151,8 +153,26 @@ impl Engine {
         }
     }
 
+    /// Both looks and the ledger: the way of every request, be it of a signal, of a waiter or of an undo. Also tells when
+    /// it was judged.
+    pub(crate) async fn consider(&self, request: ActionRequest, policies: &Arc<PolicySet>) -> (Admittance, Timestamp) {
+        let verdict = screen(request, &self.book.history(), &policies.guardrails, self.book.now());
+        let verdict = match verdict {
+            Verdict::Pass(cleared) => self.inspect(cleared, policies).await,
+            Verdict::Defer(objections) => Verdict::Defer(objections),
+            Verdict::Deny(objections) => Verdict::Deny(objections),
+        };
+        let judged = self.clock.now();
+        let admittance = match verdict {
+            Verdict::Pass(admitted) => self.admitter.admit(admitted, policies.clone()).await,
+            Verdict::Defer(objections) => Admittance::Deferred(objections),
+            Verdict::Deny(objections) => Admittance::Denied(objections),
+        };
+        (admittance, judged)
+    }
+
     /// The second look: a fresh read of the target.
-    pub(crate) async fn inspect(&self, cleared: Cleared, policies: &PolicySet) -> Verdict<Admitted> {
+    async fn inspect(&self, cleared: Cleared, policies: &PolicySet) -> Verdict<Admitted> {
         match self.cluster.snapshot(cleared.request()).await {
             Ok(seen) => judge(cleared, seen.as_ref(), &self.book.history(), &policies.guardrails, self.book.now()),
             Err(PortError::Forbidden(detail)) => forbidden(cleared, detail),
@@ -189,10 +209,11 @@ impl Engine {
             return Decision::Denied(objections);
         }
         let deferral = Deferral { request: request.clone(), objections: reasons.clone() };
-        self.admitter.write(|history| history.waiter(&key).is_none().then(|| Record::Deferred(deferral.clone()))).await;
+        let wrote =
+            self.admitter.write(|it| it.waiter(&key).is_none().then(|| Record::Deferred(deferral.clone()))).await;
         // Somebody else may have come to wait first, here or on another replica: then this signal joins.
         let ours = |it: &ActionRequest| it.cause == request.cause && it.evidence.sequence == request.evidence.sequence;
-        let first = self.book.history().waiter(&key).is_none_or(|it| ours(&it.deferral.request));
+        let first = wrote || self.book.history().waiter(&key).is_some_and(|it| ours(&it.deferral.request));
         if first { Decision::Deferred(objections) } else { Decision::Joined(objections) }
     }
 
@@ -207,7 +228,12 @@ impl Engine {
 
     /// Starts to drive an intent.
     pub fn start(self: &Arc<Self>, id: IntentId) {
-        let engine = self.clone();
-        self.drivers.spawn(async move { engine.drive(id).await });
+        let (engine, stopping) = (self.clone(), self.stopping.clone());
+        // An intent that nobody drives would keep its slot and its target: better to stop, and to take it up again.
+        let alarm = OnPanic(stopping);
+        self.drivers.spawn(async move {
+            let _alarm = alarm;
+            engine.drive(id).await;
+        });
     }
 }

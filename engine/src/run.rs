@@ -67,7 +67,10 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
         () = stop.asked() => return Ok(()),
     };
     let count = policies.policies().len();
-    let app = start(&config, policies, wired.0, telemetry, auth, listener).await?;
+    let app = tokio::select! {
+        app = start(&config, policies, wired.0, telemetry, auth, listener) => app?,
+        () = stop.asked() => return Ok(()),
+    };
     tracing::info!(policies = count, "Listens on http://{} after {:.0?}", config.listen, began.elapsed());
     app.run(stop.asked()).await
 }
@@ -102,7 +105,13 @@ async fn start(
     let metrics = telemetry.clone();
     let mut app = App::start(wired.ports, settings, telemetry).await?;
     if let Some(kube) = wired.kube {
-        app.spawn("watches", kube.watches());
+        let (stopping, watches) = (app.engine.stopping.clone(), kube.watches());
+        app.spawn("watches", async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = watches => {}
+            }
+        });
         app.spawn("replicas", observe_replicas(kube, app.engine.clone()));
     }
     let api = Api {

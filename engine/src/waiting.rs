@@ -5,9 +5,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use flyball_core::deny::DenyReason;
-use flyball_core::guardrail::{Objections, Verdict, screen};
-use flyball_core::record::{Record, Release, WaitKey};
+use flyball_core::guardrail::Objections;
+use flyball_core::history::Waiting;
+use flyball_core::id::Revision;
+use flyball_core::record::{Deferral, Record, Release, WaitKey};
 use jiff::SignedDuration;
+use tokio::sync::watch;
 
 use crate::admit::Admittance;
 use crate::pipeline::Engine;
@@ -21,10 +24,10 @@ pub async fn attend(engine: Arc<Engine>) {
     let mut changes = engine.book.changes();
     loop {
         for key in waiters(&engine) {
-            if engine.stopping.is_cancelled() {
-                return;
+            // With the cluster out of reach every look would wait for it in vain, one after the other.
+            if engine.stopping.is_cancelled() || look_at(&engine, &key).await == Look::Blind {
+                break;
             }
-            look_at(&engine, &key).await;
         }
         tokio::select! {
             () = engine.stopping.cancelled() => return,
@@ -43,15 +46,19 @@ fn waiters(engine: &Engine) -> Vec<WaitKey> {
     waiting.into_iter().map(|(.., key)| key).collect()
 }
 
-/// Returns when fewer slots are in use than before.
-async fn slot_freed(engine: &Engine, changes: &mut tokio::sync::watch::Receiver<flyball_core::id::Revision>) {
-    let mut used =
-        engine.book.history().open().count() + usize::try_from(engine.book.history().slots(None)).unwrap_or(0);
+/// Open intents and slots in use: what falls when somebody may go on.
+fn in_use(engine: &Engine) -> usize {
+    let history = engine.book.history();
+    history.open().count() + usize::try_from(history.slots(None)).unwrap_or(0)
+}
+
+/// Returns when less is in use than before.
+async fn slot_freed(engine: &Engine, changes: &mut watch::Receiver<Revision>) {
+    let mut used = in_use(engine);
     loop {
         // The sender lives as long as the book.
         let _ = changes.changed().await;
-        let now =
-            engine.book.history().open().count() + usize::try_from(engine.book.history().slots(None)).unwrap_or(0);
+        let now = in_use(engine);
         if now < used {
             return;
         }
@@ -59,21 +66,23 @@ async fn slot_freed(engine: &Engine, changes: &mut tokio::sync::watch::Receiver<
     }
 }
 
-async fn look_at(engine: &Arc<Engine>, key: &WaitKey) {
-    let Some(request) = engine.book.history().waiter(key).map(|it| it.deferral.request.clone()) else { return };
+/// What a look at a waiter found.
+#[derive(PartialEq, Eq)]
+enum Look {
+    /// Something, or nothing: go on with the next.
+    Seen,
+    /// The cluster cannot be read.
+    Blind,
+}
+
+async fn look_at(engine: &Arc<Engine>, key: &WaitKey) -> Look {
+    let Some(waiting) = engine.book.history().waiter(key).cloned() else { return Look::Seen };
+    let mut request = waiting.deferral.request.clone();
+    // Later signals that joined say that it is as bad as ever: their age counts, here and when it is sent.
+    request.evidence.observed_at = waiting.refreshed_at;
     let began = engine.clock.now();
     let policies = engine.policies.load_full();
-    let verdict = screen(request, &engine.book.history(), &policies.guardrails, engine.book.now());
-    let admittance = match verdict {
-        Verdict::Pass(cleared) => match engine.inspect(cleared, &policies).await {
-            Verdict::Pass(admitted) => engine.admitter.admit(admitted, policies).await,
-            Verdict::Defer(objections) => Admittance::Deferred(objections),
-            Verdict::Deny(objections) => Admittance::Denied(objections),
-        },
-        Verdict::Defer(objections) => Admittance::Deferred(objections),
-        Verdict::Deny(objections) => Admittance::Denied(objections),
-    };
-    match admittance {
+    match engine.consider(request, &policies).await.0 {
         Admittance::Recorded(id) => {
             engine.tell(id);
             let intent = engine.book.history().intent(id).map(|it| it.request().clone());
@@ -82,19 +91,43 @@ async fn look_at(engine: &Arc<Engine>, key: &WaitKey) {
             }
             engine.start(id);
         }
-        Admittance::Deferred(_) => {}
-        Admittance::Denied(objections) => release(engine, key, objections).await,
+        Admittance::Denied(objections) => release(engine, key, &waiting, objections).await,
+        Admittance::Deferred(Objections { reasons, .. }) => {
+            let blind = reasons.iter().any(|it| matches!(it, DenyReason::StateUnavailable { .. }));
+            waits_for_other(engine, key, &waiting, reasons).await;
+            return if blind { Look::Blind } else { Look::Seen };
+        }
     }
+    Look::Seen
 }
 
-/// Ends the wait. A pause does not: who waits while people look goes on afterwards, if the signal is still fresh.
-async fn release(engine: &Arc<Engine>, key: &WaitKey, objections: Objections) {
+/// The last objection is what people are shown, and what the end names if the signal expires.
+async fn waits_for_other(engine: &Arc<Engine>, key: &WaitKey, waiting: &Waiting, objections: Vec<DenyReason>) {
+    let label = |list: &[DenyReason]| list.first().map(DenyReason::label);
+    if label(&objections) == label(&waiting.deferral.objections) {
+        return;
+    }
+    let deferral = Deferral { request: waiting.deferral.request.clone(), objections };
+    let same = |it: &Waiting| it.deferral.request.cause == deferral.request.cause;
+    engine.admitter.write(|it| it.waiter(key).filter(|it| same(it)).map(|_| Record::Deferred(deferral.clone()))).await;
+}
+
+/// Ends the wait of the one that was looked at. A pause does not: who waits while people look goes on afterwards, if the
+/// signal is still fresh.
+async fn release(engine: &Arc<Engine>, key: &WaitKey, waiting: &Waiting, objections: Objections) {
     let only_paused =
         objections.reasons.iter().all(|it| matches!(it, DenyReason::Paused { .. }) || it.passes_by_itself());
     if only_paused {
         return;
     }
-    let release = Release { key: key.clone(), request: objections.request, reasons: objections.reasons };
-    engine.telemetry.released(&release);
-    engine.admitter.write(|history| history.waiter(key).map(|_| Record::Released(release.clone()))).await;
+    let request = waiting.deferral.request.clone();
+    let release = Release { key: key.clone(), request, reasons: objections.reasons };
+    let same = |it: &Waiting| {
+        it.refreshed_at == waiting.refreshed_at && it.deferral.request.cause == waiting.deferral.request.cause
+    };
+    let wrote =
+        engine.admitter.write(|it| it.waiter(key).filter(|it| same(it)).map(|_| Record::Released(release.clone())));
+    if wrote.await {
+        engine.telemetry.released(&release);
+    }
 }

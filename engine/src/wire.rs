@@ -54,7 +54,7 @@ pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obse
     let nats =
         patiently("NATS", || async { crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error)) })
             .await;
-    let kube = patiently("the API server", || connect_kube(config, observer.clone())).await;
+    let kube = connect_kube(config, observer).await?;
     let ledger = patiently("the ledger", || ledger(config, nats.clone(), clock.clone())).await;
     let signals = patiently("the signals", || async {
         Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?)

@@ -98,6 +98,10 @@ pub const INSPECT: &[Inspect] = &[
 pub const INSPECT_UNDO: &[Inspect] =
     &[target::same_object, target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged];
 
+/// Asked once more before a change is planned anew: somebody else has written to the target since it was judged.
+pub const INSPECT_AGAIN: &[Inspect] =
+    &[target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged, target::pod_may_go];
+
 /// The answer to a request. What cannot be told is never a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict<T> {
@@ -209,6 +213,11 @@ pub fn screen_again(scene: &Scene<'_>) -> Verdict<()> {
         return Verdict::Deny(Objections { request: request(), reasons: vec![reason] });
     }
     Verdict::Pass(())
+}
+
+/// What the target says against a change that was admitted and has to be planned anew.
+pub fn inspect_again(sight: &Sight<'_>) -> Option<DenyReason> {
+    INSPECT_AGAIN.iter().find_map(|guard| guard(sight).err())
 }
 
 /// Whether the cluster's breaker is open, for the gauge.

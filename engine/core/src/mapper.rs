@@ -8,6 +8,9 @@ use crate::policy::{Mode, Policy, PolicySet};
 use crate::signal::{Signal, SignalKind};
 use crate::workload::Workload;
 
+/// Characters of a signal's summary: a line. The text is the publisher's, and travels into every entry about the signal.
+const SUMMARY: usize = 200;
+
 /// What the policies make of a signal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
@@ -74,7 +77,7 @@ fn evidence(signal: &Signal) -> Evidence {
     };
     Evidence {
         kind: Arc::from(signal.kind.as_str()),
-        summary: summary.into(),
+        summary: summary.chars().take(SUMMARY).collect::<String>().into(),
         confidence,
         observed_at: signal.observed_at,
         expires_at: signal.expires_at,

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::action::ActionRequest;
 use crate::facts::{Sighting, Snapshot};
-use crate::id::{IntentId, Revision};
+use crate::id::Revision;
 use crate::intent::{Attempt, Execution};
 use crate::record::{Entry, Record, Topic};
 use crate::workload::Workload;
@@ -150,9 +150,4 @@ pub struct Ports {
     pub cluster: Arc<dyn Cluster>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-}
-
-/// The stamp of an intent on what was read.
-pub fn stamped(seen: &Snapshot, intent: IntentId) -> bool {
-    seen.stamp() == Some(intent)
 }

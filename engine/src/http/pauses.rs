@@ -7,6 +7,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use flyball_core::history::History;
+use flyball_core::intent::{Intent, Stage};
 use flyball_core::record::{self, PauseScope, Record, Resume};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -63,12 +65,26 @@ async fn press(engine: Arc<Engine>, asked: Asked) -> Pause {
     let since = engine.book.now();
     let until = asked.lasting.map(|lasting| since.saturating_add(lasting).unwrap_or(jiff::Timestamp::MAX));
     let pause = record::Pause { id, scope: asked.scope, reason: asked.reason, by: asked.by, until };
-    engine.admitter.write(|_| Some(Record::Paused(pause.clone()))).await;
+    let pressed = |history: &History| history.pauses(since).any(|(_, it)| it.id == pause.id);
+    engine.admitter.write(|history| (!pressed(history)).then(|| Record::Paused(pause.clone()))).await;
     // Whoever sends holds the gate. Once it was ours, what was sent before has its answer, and what comes looks first.
     drop(engine.gate.write().await);
+    // What had no answer may still land: it is on its way until it has been read back.
+    let mut changes = engine.book.changes();
+    while on_its_way(&engine, &pause.scope) {
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = engine.stopping.cancelled() => break,
+        }
+    }
     tracing::warn!(pause = %pause.id, scope = %pause.scope, by = %pause.by, reason = %pause.reason, "Paused");
     let known = engine.book.journal().pauses().iter().find(|(_, it, _)| it.id == pause.id).map(Pause::of);
     known.unwrap_or_else(|| Pause::of(&(since, pause, 0)))
+}
+
+fn on_its_way(engine: &Engine, scope: &PauseScope) -> bool {
+    let unsettled = |it: &Intent| matches!(it.stage(), Stage::Sending { .. } | Stage::Unknown { .. });
+    engine.book.history().open().any(|it| scope.covers(&it.request().target) && unsettled(it))
 }
 
 /// Which pauses, and who says so.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flyball_core::ports::{Answer, Clock, Delivery, Message, PortError, Receipted, Signals};
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -101,8 +101,6 @@ fn load(path: &Path) -> Result<Loaded, String> {
         }
     }
     write.commit().map_err(|error| say(&error))?;
-    // Proves that the file can be read back, too.
-    database.begin_read().map_err(|error| say(&error))?;
     Ok((database, pending, newest))
 }
 
@@ -176,7 +174,9 @@ fn commit(database: &Database, ops: &[Op]) -> Result<(), String> {
             match op {
                 Op::Put(sequence, message, _) => {
                     pending.insert(sequence, encode(message).as_slice()).map_err(|error| say(&error))?;
-                    newest.insert((), sequence).map_err(|error| say(&error))?;
+                    // Two callers may come here in another order than they drew their numbers.
+                    let known = newest.get(()).map_err(|error| say(&error))?.map_or(0, |it| it.value());
+                    newest.insert((), known.max(*sequence)).map_err(|error| say(&error))?;
                 }
                 Op::Done(sequence) => {
                     pending.remove(sequence).map_err(|error| say(&error))?;

@@ -22,9 +22,6 @@ pub enum Halt {
     /// The ledger contradicts itself: nothing may be decided on it.
     #[error("the ledger cannot be trusted: {0}")]
     Contradiction(String),
-    /// The process is stopping.
-    #[error("stopping")]
-    Stopping,
 }
 
 /// The ledger and its fold.
@@ -82,6 +79,7 @@ impl Book {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "The ledger's tail broke; following again");
+                    self.clock.sleep(ASK_AGAIN).await;
                     tail = self.follow_again().await;
                 }
             }
@@ -106,7 +104,7 @@ impl Book {
             let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
             history.apply(entry).map_err(|error| Halt::Contradiction(format!("entry {}: {error}", entry.revision)))?;
             let mut journal = self.journal.write().unwrap_or_else(PoisonError::into_inner);
-            journal.apply(entry, &history);
+            journal.apply(entry);
             let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
             let read = self.clock.monotonic();
             *time = LedgerTime { at: entry.at.max(elapsed(*time, read)), read };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use flyball_core::deny::DenyReason;
-use flyball_core::guardrail::{Scene, Verdict, screen_again};
+use flyball_core::facts::Snapshot;
+use flyball_core::guardrail::{Scene, Sight, Verdict, inspect_again, screen_again};
 use flyball_core::id::IntentId;
 use flyball_core::intent::{Event, Execution, Intent, Stage, Writer};
 use flyball_core::outcome::Outcome;
@@ -32,7 +33,7 @@ impl Engine {
         if !self.take_over(id).await {
             return;
         }
-        loop {
+        while !self.stopping.is_cancelled() {
             let Some(intent) = self.book.history().intent(id).cloned() else { return };
             let step = match intent.stage() {
                 Stage::Recorded => self.send(&intent).await,
@@ -41,7 +42,7 @@ impl Engine {
                 Stage::Undoing { .. } => self.clone().undo(&intent).await,
                 Stage::Closed { .. } => Step::Stop,
             };
-            if matches!(step, Step::Stop) || self.stopping.is_cancelled() {
+            if matches!(step, Step::Stop) {
                 return;
             }
         }
@@ -82,17 +83,17 @@ impl Engine {
         if let Some(step) = self.hold(intent).await {
             return step;
         }
-        let gate = self.gate.read().await;
-        // A pause that came while we stood at the gate is on the ledger before it takes the gate: look once more.
-        if !matches!(self.held(intent), Verdict::Pass(())) {
-            return Step::On;
-        }
         let mut change = intent.change().clone();
         if intent.attempts() > 0 {
             match self.plan_again(intent).await {
                 Ok(again) => change = again,
                 Err(step) => return step,
             }
+        }
+        let gate = self.gate.read().await;
+        // A pause that came while we stood at the gate is on the ledger before it takes the gate: look once more.
+        if !matches!(self.held(intent), Verdict::Pass(())) {
+            return Step::On;
         }
         let number = intent.attempts() + 1;
         if matches!(self.write(intent, Event::Attempted { number, change }).await, Step::Stop) {
@@ -119,7 +120,7 @@ impl Engine {
 
     /// What was admitted but not yet sent is held by a pause, and dropped if its signal expires meanwhile. An undo puts
     /// things right and is held like everything else: a person said stop.
-    async fn hold(&self, intent: &Intent) -> Option<Step> {
+    pub(super) async fn hold(&self, intent: &Intent) -> Option<Step> {
         match self.held(intent) {
             Verdict::Pass(()) => None,
             Verdict::Defer(_) => {
@@ -138,7 +139,7 @@ impl Engine {
         }
     }
 
-    fn held(&self, intent: &Intent) -> Verdict<()> {
+    pub(super) fn held(&self, intent: &Intent) -> Verdict<()> {
         let policies = self.policies.load_full();
         let history = self.book.history();
         screen_again(&Scene {
@@ -155,6 +156,10 @@ impl Engine {
         loop {
             match self.cluster.snapshot(intent.request()).await {
                 Ok(Some(seen)) if seen.uid == intent.change().uid && seen.spec_digest() == intent.change().base => {
+                    if let Some(reason) = self.objects_now(intent, &seen) {
+                        let detail = format!("not sent: {}", reason.label());
+                        return Err(self.close(intent, Outcome::Cancelled, detail).await);
+                    }
                     let mut change = intent.change().clone();
                     change.resource_version = seen.resource_version.clone();
                     change.generation = seen.rollout.generation;
@@ -167,6 +172,15 @@ impl Engine {
                 Err(error) => wait = self.wait_to_read(intent, &error.to_string(), wait).await.ok_or(Step::Stop)?,
             }
         }
+    }
+
+    /// What the target itself says may have changed with the write that came first: an owner who opted out, say.
+    fn objects_now(&self, intent: &Intent, seen: &Snapshot) -> Option<DenyReason> {
+        let policies = self.policies.load_full();
+        let history = self.book.history();
+        let now = self.book.now();
+        let scene = Scene { request: intent.request(), history: &history, rules: &policies.guardrails, now };
+        inspect_again(&Sight { scene, seen })
     }
 
     /// Waits before a read is repeated; none when the process stops.

@@ -1,7 +1,8 @@
 //! A send without a settling answer: what happened is found by reading, never guessed from the error.
 
 use flyball_core::facts::Snapshot;
-use flyball_core::intent::{Event, Intent, Receipt};
+use flyball_core::guardrail::Verdict;
+use flyball_core::intent::{Event, Execution, Intent, Receipt, Stage};
 use flyball_core::outcome::Outcome;
 use flyball_core::plan::Edit;
 
@@ -47,26 +48,29 @@ impl Engine {
     /// The same bytes again: the ledger knows of this attempt already.
     async fn send_again(&self, intent: &Intent) -> Step {
         let gate = self.gate.read().await;
+        if matches!(self.held(intent), Verdict::Defer(_)) {
+            drop(gate);
+            return self.hold(intent).await.unwrap_or(Step::On);
+        }
         let Some(attempt) = intent.attempt() else { return Step::On };
         let number = attempt.number();
         let execution = self.telemetry.executing(intent, number, self.cluster.execute(attempt)).await;
         drop(gate);
-        if let flyball_core::intent::Execution::Unknown(detail) = &execution {
-            // The ledger says Unknown already when this is not the first; either way only reading helps.
-            if self.wait_to_read(intent, detail, Self::first_wait() * 5).await.is_none() {
-                return Step::Stop;
+        match execution {
+            // Throttled, not authorised, no answer: only time and reading help, and neither at once.
+            Execution::Conflict(detail) | Execution::Unknown(detail) => {
+                if self.wait_to_read(intent, &detail, Self::first_wait() * 5).await.is_none() {
+                    return Step::Stop;
+                }
+                self.unanswered_once(intent, detail).await
             }
-            return self.unanswered_once(intent, detail.clone()).await;
+            settled => self.settle(intent, settled).await,
         }
-        if let flyball_core::intent::Execution::Conflict(detail) = &execution {
-            return self.unanswered_once(intent, detail.clone()).await;
-        }
-        self.settle(intent, execution).await
     }
 
     async fn unanswered_once(&self, intent: &Intent, detail: String) -> Step {
         match intent.stage() {
-            flyball_core::intent::Stage::Unknown { .. } => Step::On,
+            Stage::Unknown { .. } => Step::On,
             _ => self.write(intent, Event::Unanswered { detail }).await,
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use flyball_core::deny::DenyReason;
 use flyball_core::follow_up::undo_of;
-use flyball_core::guardrail::{Verdict, screen};
 use flyball_core::intent::{Intent, Stage};
 use flyball_core::outcome::Outcome;
 use jiff::SignedDuration;
@@ -38,40 +37,33 @@ impl Engine {
     }
 
     async fn ask_for_undo(&self, parent: &Intent, verdict: Outcome, detail: &str) -> Step {
-        match self.admit_undo(parent).await {
-            Some(Admittance::Recorded(id)) => {
+        let Some(request) = undo_of(parent) else { return self.close(parent, verdict, detail.to_owned()).await };
+        let policies = self.policies.load_full();
+        match self.consider(request, &policies).await.0 {
+            Admittance::Recorded(id) => {
                 tracing::info!(intent = %id, parent = %parent.id(), "Undo recorded");
                 Step::On
             }
-            Some(Admittance::Denied(objections)) => {
+            // A pause is no verdict: the change that failed is still there, and is taken back when people let us.
+            Admittance::Denied(it) if it.reasons.iter().all(passes) => self.ask_later().await,
+            Admittance::Denied(objections) => {
                 let why = objections.reasons.first().map_or("denied", DenyReason::label);
                 tracing::error!(intent = %parent.id(), why, "The undo was denied; a person should look");
                 let outcome = if why == "TargetChanged" { Outcome::Superseded } else { Outcome::Failed };
                 self.close(parent, outcome, format!("{} ({detail}); the undo was denied: {why}", verdict.label())).await
             }
-            Some(Admittance::Deferred(_)) => {
-                tokio::select! {
-                    () = self.clock.sleep(ASK_AGAIN) => Step::On,
-                    () = self.stopping.cancelled() => Step::Stop,
-                }
-            }
-            None => self.close(parent, verdict, detail.to_owned()).await,
+            Admittance::Deferred(_) => self.ask_later().await,
         }
     }
 
-    async fn admit_undo(&self, parent: &Intent) -> Option<Admittance> {
-        let request = undo_of(parent)?;
-        let policies = self.policies.load_full();
-        let verdict = screen(request, &self.book.history(), &policies.guardrails, self.book.now());
-        let verdict = match verdict {
-            Verdict::Pass(cleared) => self.inspect(cleared, &policies).await,
-            Verdict::Defer(objections) => Verdict::Defer(objections),
-            Verdict::Deny(objections) => Verdict::Deny(objections),
-        };
-        Some(match verdict {
-            Verdict::Pass(admitted) => self.admitter.admit(admitted, policies).await,
-            Verdict::Defer(objections) => Admittance::Deferred(objections),
-            Verdict::Deny(objections) => Admittance::Denied(objections),
-        })
+    async fn ask_later(&self) -> Step {
+        tokio::select! {
+            () = self.clock.sleep(ASK_AGAIN) => Step::On,
+            () = self.stopping.cancelled() => Step::Stop,
+        }
     }
+}
+
+fn passes(reason: &DenyReason) -> bool {
+    matches!(reason, DenyReason::Paused { .. }) || reason.passes_by_itself()
 }

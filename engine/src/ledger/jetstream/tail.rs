@@ -9,7 +9,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use backon::Retryable;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, PortError, Tail};
-use flyball_core::record::{Entry, Topic};
+use flyball_core::record::{Entry, Record, Topic};
 use futures::StreamExt;
 use jiff::Timestamp;
 
@@ -136,8 +136,9 @@ impl Place {
         self.position = sequence;
         self.at = self.at.max(nats::timestamp(info.published));
         let copy = topic == Topic::Note && nonce.is_some_and(|it| !self.nonces.insert(it));
-        let entry = |record| Entry { revision: Revision(sequence), at: self.at, topic, record };
-        Ok(record.filter(|_| !copy).map(entry))
+        // A copy says nothing, but whoever waits for its place in the ledger has to see it pass.
+        let record = record.map(|it| if copy { Record::Fence } else { it });
+        Ok(record.map(|record| Entry { revision: Revision(sequence), at: self.at, topic, record }))
     }
 }
 

@@ -1,0 +1,11 @@
+//! The HTTP API against a real engine on a ledger in memory, and the command line against that API.
+#![allow(clippy::unwrap_used, reason = "this is test code, which clippy knows only by its `#[test]`")]
+
+mod asked;
+mod command_line;
+mod decisions;
+mod fakes;
+mod pauses;
+mod rules;
+mod signals;
+mod world;
