@@ -26,8 +26,8 @@ use crate::recent::Recent;
 use crate::telemetry::Telemetry;
 use crate::waiting;
 
-/// How often each part is asked whether it is ready.
-const PROBE: SignedDuration = SignedDuration::from_secs(2);
+/// How often each part is asked whether it is ready, while all are and while one is not: a start takes a fraction of a second.
+const PROBE: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), SignedDuration::from_millis(100));
 /// A local clock further from the ledger's time than this would shorten or stretch what people see; the replica says so.
 const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// How long a stop may take: an effect on its way has a timeout of 10 s.
@@ -166,7 +166,6 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
             () = engine.stopping.cancelled() => return,
             () = engine.clock.sleep(wait) => {}
         }
-        wait = PROBE;
         let (signals, cluster, ledger) =
             tokio::join!(ports.signals.ready(), ports.cluster.ready(), ports.ledger.newest());
         let skew = Timestamp::duration_since(ports.clock.now(), engine.book.now()).abs();
@@ -187,6 +186,7 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
                 tracing::warn!(part, error, "Not ready");
             }
         }
+        wait = if readiness.is_ready() { PROBE.0 } else { PROBE.1 };
         if readiness.is_ready() && !before {
             tracing::info!("Ready");
         }

@@ -8,8 +8,17 @@ use anyhow::Result;
 use flyball_devcluster::workloads::{namespace, wait_ready};
 use flyball_devcluster::{Cluster, NatsServer, Options, SHARED_CLUSTER, Workload};
 
-/// The shop: a name and a number of replicas each.
-const SHOP: [(&str, u32); 3] = [("cart", 3), ("checkout", 2), ("payments", 2)];
+/// The shop: a name and a number of replicas each. As many as let three be under remediation at once (`maxUnavailable`).
+const SHOP: [(&str, u32); 8] = [
+    ("cart", 3),
+    ("checkout", 2),
+    ("payments", 2),
+    ("search", 2),
+    ("recommendations", 2),
+    ("catalog", 2),
+    ("frontend", 2),
+    ("mail", 1),
+];
 
 /// Soon enough for a person to see a hung rollout be reported.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
@@ -44,6 +53,8 @@ fn open_shop(cluster: &Cluster) -> Result<()> {
 
 const HINTS: &str = r#"
 # Paste the lines above into another terminal. Then, for example:
+#   flyball run --nats $NATS_URL --kubeconfig $KUBECONFIG --policies policies/
+#   flyball signal send --rca memory_leak --service cart --namespace shop
 #   kubectl -n shop get deployments,pods
 # A bad release, and its healing:
 #   kubectl -n shop patch deployment checkout -p '{"spec":{"template":{"metadata":{"annotations":{"test.flyball.dev/pod":"crash"}}}}}'
