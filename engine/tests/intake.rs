@@ -1,4 +1,4 @@
-//! One contract for both ways in, and what only JetStream promises.
+//! One contract for every way in, the simulated one included, and what only JetStream promises.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -59,6 +59,15 @@ fn on_the_bus(body: &str) -> Message {
         body: body.into(),
         ..Message::default()
     }
+}
+
+#[tokio::test]
+async fn the_simulated_bus_keeps_the_contract() {
+    let world = flyball_sim::World::new(3, Arc::new(TokioClock::real()));
+    for number in 0..1000 {
+        world.signals.publish(on_the_bus(&number.to_string()));
+    }
+    contract(&*world.signals, 1000).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! One contract for both ledgers, and what only a file promises.
+//! One contract for every ledger, the simulated one included, and what only a file promises.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -84,6 +84,11 @@ fn real_clock() -> Arc<dyn Clock> {
 
 fn file(path: &Path) -> FileLedger {
     FileLedger::open(path, real_clock()).unwrap()
+}
+
+#[tokio::test]
+async fn the_simulated_ledger_keeps_the_contract() {
+    contract(flyball_sim::World::new(3, Arc::new(TokioClock::real())).ledger).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

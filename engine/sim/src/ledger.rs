@@ -170,6 +170,10 @@ impl Ledger for MemoryLedger {
         Box::pin(async move {
             let state = self.inner.advanced();
             state.reachable(self.inner.clock.now())?;
+            if after > state.newest() {
+                let newest = state.newest();
+                return Err(PortError::Unavailable(format!("the ledger ends at {newest}, before {after}")));
+            }
             let tail = MemoryTail { inner: self.inner.clone(), after, cuts: state.cuts };
             Ok(Box::new(tail) as Box<dyn Tail>)
         })
