@@ -156,11 +156,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Merges flags, environment and file. `matches` tells flags from environment.
+    /// Merges flags, environment and file. `matches` tells flags from environment; `namespace` is the default of that name.
     ///
     /// # Errors
     /// What is wrong, with the file and line where it stands.
-    pub fn load(args: &RunArgs, matches: &ArgMatches) -> Result<Self> {
+    pub fn load(args: &RunArgs, matches: &ArgMatches, namespace: &str) -> Result<Self> {
         let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let mut seen = origin::Ledger::new(matches);
         let host = host_name();
@@ -174,7 +174,7 @@ impl Config {
             policies: seen.optional_path("policies", args.policies.clone(), file.policies),
             cluster: seen.value("cluster", args.cluster.clone(), file.cluster, "local".to_owned()).into(),
             replica: seen.value("replica", args.replica.clone(), file.replica, host).into(),
-            namespace: seen.value("namespace", args.namespace.clone(), file.namespace, "default".to_owned()).into(),
+            namespace: seen.value("namespace", args.namespace.clone(), file.namespace, namespace.to_owned()).into(),
             listen: seen.value("listen", args.listen, file.listen, SocketAddr::from(([127, 0, 0, 1], 8080))),
             api_token_file: seen.optional_path("api-token-file", args.api_token_file.clone(), file.api_token_file),
             no_auth: seen.value("no-auth", args.no_auth.then_some(true), file.no_auth, false),

@@ -118,5 +118,5 @@ async fn stage(form: Form) -> Result<Vec<SceneResult>> {
     let told = Told::new(form == Form::Text, noon);
     let results = scenes::play(&app, &simulated, &inbox, &ports, told).await;
     app.stop().await;
-    Ok(results)
+    Ok(results?)
 }

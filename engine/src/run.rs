@@ -38,10 +38,7 @@ pub enum Mode {
 /// What is wrong with the configuration or the policies, or which part failed.
 pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()> {
     let began = Instant::now();
-    let mut config = Config::load(args, matches)?;
-    if mode == Mode::Dev && args.namespace.is_none() {
-        config.namespace = SHOP.into();
-    }
+    let config = Config::load(args, matches, if mode == Mode::Dev { SHOP } else { "default" })?;
     if args.print_config {
         print!("{}", config.describe());
         return Ok(());

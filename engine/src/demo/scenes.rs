@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flyball_core::history::History;
 use flyball_core::id::Revision;
 use flyball_core::intent::{Intent, Stage as At};
-use flyball_core::ports::{Message, Ports, Tail};
+use flyball_core::ports::{Message, PortError, Ports, Tail};
 use flyball_core::record::{Entry, Folded, Record, Verdict};
 use flyball_core::workload::{Workload, WorkloadKind};
 use jiff::SignedDuration;
@@ -49,14 +49,18 @@ struct Stage<'a> {
     seen: Vec<Entry>,
 }
 
+/// Plays all scenes in turn.
+///
+/// # Errors
+/// The ledger cannot be followed, so that nothing could be told.
 pub(super) async fn play(
     app: &App,
     simulated: &Simulated,
     inbox: &Arc<Inbox>,
     ports: &Ports,
     told: Told,
-) -> Vec<SceneResult> {
-    let Ok(tail) = ports.ledger.follow(Revision::default()).await else { return Vec::new() };
+) -> Result<Vec<SceneResult>, PortError> {
+    let tail = ports.ledger.follow(Revision::default()).await?;
     let mut stage =
         Stage { app, simulated, inbox, ports, tail, history: History::default(), told, published: 0, seen: Vec::new() };
     let mut results = Vec::new();
@@ -82,7 +86,7 @@ pub(super) async fn play(
         });
         stage.seen.clear();
     }
-    results
+    Ok(results)
 }
 
 fn workload(name: &str) -> Workload {
