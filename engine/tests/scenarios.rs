@@ -85,6 +85,10 @@ impl Scenario {
             ["fault", "answer-lost"] => self.world.cluster.fault(Fault::AnswerLost),
             ["fault", "forbidden"] => self.world.cluster.fault(Fault::Forbidden),
             ["fault", "raced-status"] => self.world.cluster.fault(Fault::Raced(Race::Status)),
+            ["fault", "raced-opt-out"] => {
+                let opt_out = serde_json::json!({"metadata": {"annotations": {"flyball.dev/paused": "true"}}});
+                self.world.cluster.fault(Fault::Raced(Race::Edit(opt_out)));
+            }
             ["fault", "held", duration] => self.world.cluster.fault(Fault::Held(duration.parse().unwrap())),
             ["outage", duration] => self.world.cluster.outage(duration.parse().unwrap()),
             ["ledger-outage", duration] => self.world.ledger.outage(duration.parse().unwrap()),
