@@ -6,6 +6,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flyball::clock::TokioClock;
@@ -157,6 +158,31 @@ async fn a_files_time_never_goes_back() {
     drop(ledger);
     let ledger = FileLedger::open(&path, Arc::new(Fixed(early))).unwrap();
     assert_eq!(ledger.append(note("early")).await.unwrap().1, late);
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_moves_no_entry() {
+    struct Stepping(Timestamp, AtomicBool);
+    impl Clock for Stepping {
+        fn now(&self) -> Timestamp {
+            let hour = SignedDuration::from_hours(i64::from(self.1.load(Ordering::Relaxed)));
+            self.0.checked_add(hour).unwrap()
+        }
+
+        fn monotonic(&self) -> SignedDuration {
+            SignedDuration::ZERO
+        }
+
+        fn sleep(&self, _: SignedDuration) -> flyball_core::ports::Answer<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Stepping("2026-01-01T00:00:00Z".parse().unwrap(), AtomicBool::new(false)));
+    let ledger = FileLedger::open(&folder.path().join("ledger"), clock.clone()).unwrap();
+    let before = ledger.append(note("before")).await.unwrap().1;
+    clock.1.store(true, Ordering::Relaxed);
+    assert_eq!(ledger.append(note("after")).await.unwrap().1, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

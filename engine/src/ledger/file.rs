@@ -45,7 +45,8 @@ pub struct FileLedger {
 
 impl FileLedger {
     /// Opens the file, or makes it when there is none, and starts its writer: call it inside a tokio runtime. An entry's
-    /// time is `clock`'s, or the previous entry's when that is later.
+    /// time is that of `clock` when the file was opened plus what its monotonic clock has run since, or the previous
+    /// entry's when that is later.
     ///
     /// # Errors
     /// The file is in use, cut short, no ledger, or cannot be read: each names the path.
@@ -79,11 +80,13 @@ async fn write(
     newest: watch::Sender<Revision>,
     clock: Arc<dyn Clock>,
 ) {
+    // The wall clock is asked once: a step of it must neither shorten nor stretch what the guardrails measure.
+    let (wall, begun) = (clock.now(), clock.monotonic());
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let Some(database) = database.upgrade() else { return };
         let (drafts, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let now = clock.now();
+        let now = wall.saturating_add(clock.monotonic() - begun).unwrap_or(Timestamp::MAX);
         let outcome = spawn_blocking(move || store::commit(&database, &drafts, head, now)).await;
         let outcome = outcome.unwrap_or_else(|died| Err(CommitError::Unknown(died.to_string())));
         match outcome {

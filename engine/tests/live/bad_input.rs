@@ -18,6 +18,10 @@ fn garbage_becomes_dead_letters_with_their_bytes() {
         ("too deep", deep.into_bytes()),
         ("another namespace", elsewhere.as_bytes().to_vec()),
         ("not UTF-8", vec![b'"', 0xff, 0xfe, b'"']),
+        (
+            "unknown version",
+            br#"{"specversion":"9.9","id":"1","source":"x","type":"dev.flyball.signal.anomaly.v1","data":{}}"#.to_vec(),
+        ),
         ("no target", br#"{"windowId":"w","isAnomaly":true,"score":1,"type":"error"}"#.to_vec()),
     ];
     for (name, body) in &bad {
@@ -80,6 +84,26 @@ fn no_nats_at_start_is_said_with_its_address_and_waited_for() {
         let log = std::fs::read_to_string(rig.log())?;
         anyhow::ensure!(log.contains(&format!("127.0.0.1:{port}")), "{log}");
         anyhow::ensure!(!log.contains("panicked"), "{log}");
+        Ok(())
+    });
+}
+
+#[test]
+fn no_api_server_at_start_is_said_with_its_address_and_waited_for() {
+    let port = flyball_devcluster::free_port();
+    let mut rig = Rig::new("noapi");
+    let address = format!("https://127.0.0.1:{port}");
+    let here = rig.cluster.url().trim_end_matches('/').to_owned();
+    let text = std::fs::read_to_string(&rig.kubeconfig).expect("a kubeconfig").replace(&here, &address);
+    rig.kubeconfig = rig.log().with_file_name("kubeconfig");
+    std::fs::write(&rig.kubeconfig, text).expect("a kubeconfig of ours");
+    rig.policy("p.yaml", &policy("restart", "{signal: rca, causes: [memory_leak]}", "{restart: {}}", ""));
+    rig.launch();
+    rig.eventually("readiness names the part, and the log the address", || {
+        let unready = rig.get("/readyz").expect_err("it cannot be ready").to_string();
+        anyhow::ensure!(unready.contains("cluster"), "{unready}");
+        let log = std::fs::read_to_string(rig.log())?;
+        anyhow::ensure!(log.contains(&format!("127.0.0.1:{port}")) && !log.contains("panicked"), "{log}");
         Ok(())
     });
 }
