@@ -39,9 +39,20 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         }
     }
     let status = runner.wait().context("running cargo test")?;
-    println!("{} test binaries said:\n{}", closing.len(), closing.join("\n"));
+    println!("\n{} test binaries:\n{}", closing.len(), total(&closing));
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The sum of the runners' closing lines: `test result: ok. 3 passed; 0 failed; …`.
+fn total(closing: &[String]) -> String {
+    let count = |line: &String, word: &str| -> u64 {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = words.windows(2).find(|pair| pair[1].trim_end_matches(';') == word).map(|pair| pair[0]);
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    let sum = |word: &str| closing.iter().map(|line| count(line, word)).sum::<u64>();
+    format!("{} passed, {} failed", sum("passed"), sum("failed"))
 }
 
 /// Everything, unless somebody asks for packages.
