@@ -41,7 +41,12 @@ impl Checks<'_> {
             let min = it.value.min.unwrap_or(base.replicas.min);
             let max = it.value.max.unwrap_or(base.replicas.max);
             if min < 0 || min > max {
-                self.fault(source, &it, format!("replicas.min {min} and max {max} leave no room"), None);
+                self.fault(
+                    source,
+                    &it,
+                    format!("replicas.min {min} and max {max} leave no room"),
+                    Some("min is at least 0 and at most max"),
+                );
             }
             Bounds { min, max }
         });
@@ -91,7 +96,7 @@ impl Checks<'_> {
     ) -> SignedDuration {
         let Some(raw) = raw else { return base };
         if raw.value.is_negative() {
-            self.fault(source, &raw, format!("{what} is negative"), None);
+            self.fault(source, &raw, format!("{what} is negative"), Some("write such as `90s`, `5m` or `0s`"));
         }
         raw.value
     }
@@ -106,7 +111,12 @@ impl Checks<'_> {
     ) -> SignedDuration {
         let Some(raw) = raw else { return base };
         if raw.value <= SignedDuration::ZERO {
-            self.fault(source, &raw, format!("{what} must be more than nothing"), None);
+            self.fault(
+                source,
+                &raw,
+                format!("{what} must be more than nothing"),
+                Some("write such as `90s`, `5m`, `1h30m` or `24h`"),
+            );
         }
         raw.value
     }
@@ -128,7 +138,7 @@ impl Checks<'_> {
         let RawBudget { max, per } = raw.value;
         if per <= SignedDuration::ZERO || per > LONGEST_WINDOW {
             let message = format!("{what}: `per` is {per:#}; it must be more than nothing and at most 24h");
-            self.fault(source, raw, message, None);
+            self.fault(source, raw, message, Some("write such as `{max: 6, per: 1h}`"));
         }
         Budget { max, per }
     }
@@ -136,7 +146,12 @@ impl Checks<'_> {
     fn fraction(&mut self, raw: Option<Spanned<f64>>, base: f64, what: &str, source: &Source) -> f64 {
         let Some(raw) = raw else { return base };
         if !(0.0..=1.0).contains(&raw.value) {
-            self.fault(source, &raw, format!("{what} is {}; it is a probability, 0 to 1", raw.value), None);
+            self.fault(
+                source,
+                &raw,
+                format!("{what} is {}; it is a probability, 0 to 1", raw.value),
+                Some("write such as 0.8"),
+            );
         }
         raw.value
     }

@@ -29,6 +29,9 @@ pub fn load(files: &[(String, String)]) -> Result<PolicySet, Faults> {
     loading.finish(files)
 }
 
+/// More faults than anybody mends in one go; it bounds how often a document is read again.
+const MAX_FAULTS: usize = 50;
+
 #[derive(Default)]
 struct Loading {
     faults: Vec<Fault>,
@@ -46,8 +49,12 @@ impl Loading {
             return self.faults.push(source.fault(None, message, Some("split it into several files".into())));
         }
         for (above, text) in documents(text) {
-            let source = Source { file: file.into(), above, text: text.into() };
-            if let Err(fault) = self.document(&source) {
+            let mut source = Some(Source { file: file.into(), above, text: text.into() });
+            // A reader stops at the first key that it does not know: it reads on without it, to find the others.
+            while let Some(reading) = source
+                && let Err(fault) = self.document(&reading)
+            {
+                source = reading.without(&fault).filter(|_| self.faults.len() < MAX_FAULTS);
                 self.faults.push(fault);
             }
         }
@@ -69,9 +76,11 @@ impl Loading {
         }
         match kind.value.as_str() {
             "RemediationPolicy" => self.policy(source),
-            "Guardrails" if self.guardrails.is_some() => {
-                Err(source.fault(Some(kind.referenced), "a second `Guardrails`: a set has one", None))
-            }
+            "Guardrails" if self.guardrails.is_some() => Err(source.fault(
+                Some(kind.referenced),
+                "a second `Guardrails`: a set has one",
+                Some("merge the two".into()),
+            )),
             "Guardrails" => {
                 let document: Document<GuardrailsSpec> = source.read()?;
                 self.guardrails = Some((document.spec, source.clone()));
@@ -84,7 +93,11 @@ impl Loading {
     fn policy(&mut self, source: &Source) -> Result<(), Fault> {
         let document: Document<PolicySpec> = source.read()?;
         let Some(name) = document.metadata.and_then(|metadata| metadata.name) else {
-            return Err(source.fault(None, "the policy has no `metadata.name`", None));
+            return Err(source.fault(
+                None,
+                "the policy has no `metadata.name`",
+                Some("write `metadata: {name: …}`".into()),
+            ));
         };
         let shape = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if name.value.is_empty() || name.value.len() > 253 || !name.value.chars().all(shape) || name.value == "api" {

@@ -37,6 +37,20 @@ impl Source {
         }
     }
 
+    /// The same document without the entry whose key is unknown, its lines left empty so that the others keep their places.
+    /// None for any other fault, and within `{…}`, where an entry's end is not to be seen from its lines.
+    pub(super) fn without(&self, fault: &Fault) -> Option<Self> {
+        let key = fault.message.strip_prefix("unknown field `")?.strip_suffix('`')?;
+        let first = usize::try_from(fault.line - self.above - 1).ok()?;
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let depth = self.text.lines().nth(first).filter(|line| line.trim_start().starts_with(key)).map(indent)?;
+        let below = self.text.lines().skip(first + 1).take_while(|line| !says_something(line) || indent(line) > depth);
+        let last = first + below.count();
+        let kept = self.text.lines().enumerate().map(|(at, line)| if (first..=last).contains(&at) { "" } else { line });
+        let text = kept.collect::<Vec<_>>().join("\n");
+        Some(Self { text: text.into(), ..self.clone() })
+    }
+
     /// The first line that says something: what a fault of the whole document points at.
     fn first_line(&self) -> u64 {
         let at = self.text.lines().position(says_something).unwrap_or(0);
@@ -68,13 +82,15 @@ fn told(error: &Error) -> (String, Option<String>) {
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             (format!("unknown value `{variant}`"), one_of(variant, expected))
         }
-        Error::SerdeMissingField { field, .. } => (format!("`{field}` is missing"), None),
+        Error::SerdeMissingField { field, .. } => (format!("`{field}` is missing"), Some(format!("add `{field}:`"))),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             (format!("`{key}` is written twice"), Some("keep one of them".into()))
         }
-        Error::Unexpected { expected: "mapping start", .. } => ("a mapping is expected here".into(), None),
+        Error::Unexpected { expected: "mapping start", .. } => {
+            ("a mapping is expected here".into(), Some("write `key: value`, indented, or `{key: value}`".into()))
+        }
         Error::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
-            ("a whole number is expected here".into(), None)
+            ("a whole number is expected here".into(), Some("write digits alone, such as 3".into()))
         }
         other => {
             let message = other.render_with_formatter(&UserMessageFormatter.with_localizer(&WithoutPlace));
@@ -82,14 +98,21 @@ fn told(error: &Error) -> (String, Option<String>) {
             if message.contains("duration format") {
                 return ("this is no duration".into(), Some("write such as `90s`, `5m`, `1h30m` or `24h`".into()));
             }
-            (message, None)
+            (message, Some("compare with the policies that are shipped in `policies/`".into()))
         }
     }
 }
 
 pub(super) fn one_of(word: &str, known: &[&str]) -> Option<String> {
     let near = nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-    near.or_else(|| (!known.is_empty()).then(|| format!("one of {}", known.join(", "))))
+    let all = || {
+        if known.is_empty() {
+            "nothing belongs here: write `{}`".to_owned()
+        } else {
+            format!("one of {}", known.join(", "))
+        }
+    };
+    near.or_else(|| Some(all()))
 }
 
 struct WithoutPlace;

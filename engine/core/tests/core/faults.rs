@@ -1,4 +1,5 @@
-//! What is wrong with a policy file: `line:column message | hint`. A hint that ends in `…` goes on from there.
+//! What is wrong with a policy file: `line:column message | hint`. A hint that ends in `…` goes on from there; one that is
+//! left out is there all the same: every fault has one.
 
 use flyball_core::policy::load;
 
@@ -16,10 +17,13 @@ fn check_guardrails(spec: &str, expected: &str) {
 
 fn check_text(text: &str, expected: &str) {
     let faults = load(&[("p.yaml".to_owned(), text.to_owned())]).expect_err(text).0;
+    let mut lines = expected.lines();
     let told = faults.iter().map(|it| {
         let line = usize::try_from(it.line).unwrap() - 1;
         assert_eq!(text.lines().nth(line), Some(it.text.as_str()), "the line shown is not the line named:\n{it}");
-        let hint = it.hint.as_ref().map(|hint| format!(" | {hint}")).unwrap_or_default();
+        let hint = it.hint.as_ref().unwrap_or_else(|| panic!("no hint:\n{it}"));
+        let shown = lines.next().is_some_and(|line| line.contains(" | ") || line.ends_with('…'));
+        let hint = if shown { format!(" | {hint}") } else { String::new() };
         format!("{}:{} {}{hint}", it.line, it.column, it.message)
     });
     let told = told.collect::<Vec<_>>().join("\n");
@@ -60,6 +64,22 @@ fn what_cannot_be_read_is_refused() {
     check("{signal: rca, causes: [leak]}", "[rca]", "7:10 a mapping is expected here");
     check("guardrails: {cooldown: 10m}", "verify: 5", "9:11 a mapping is expected here");
     check("guardrails: {cooldown: 10m}", "verify: {recovered: {by: clear}}", "9:24 `within` is missing");
+}
+
+#[test]
+fn every_unknown_key_of_a_document_is_told() {
+    check(
+        "mode: enforce",
+        "mod: enforce\n  prioritty: 5\n  verfy:\n    timeout: 5m\n  mode: enforce",
+        "6:3 unknown field `mod` | did you mean `mode`?\n7:3 unknown field `prioritty` | did you mean `priority`?\n\
+         8:3 unknown field `verfy` | did you mean `verify`?",
+    );
+    // What else is wrong with the document is told as well.
+    check(
+        "mode: enforce",
+        "prioritty: 5\n  mode: approve",
+        "6:3 unknown field `prioritty` | did you mean `priority`?\n7:9 mode `approve` is not available in this version",
+    );
 }
 
 #[test]

@@ -37,7 +37,12 @@ impl Checks<'_> {
         limits.min_cooldown = self.duration(raw.min_cooldown, base.min_cooldown, "minCooldown", source);
         if let Some(max) = raw.max_replicas {
             if max.value < 1 {
-                self.fault(source, &max, format!("maxReplicas is {}; it is at least 1", max.value), None);
+                self.fault(
+                    source,
+                    &max,
+                    format!("maxReplicas is {}; it is at least 1", max.value),
+                    Some("write such as 50"),
+                );
             }
             limits.max_replicas = max.value;
         }
@@ -73,7 +78,7 @@ impl Checks<'_> {
         let within = per > SignedDuration::ZERO && per <= LONGEST_WINDOW;
         if failures == 0 || !within || probe_after.is_negative() {
             let message = "a breaker needs at least one failure, within more than nothing and at most 24h";
-            self.fault(source, raw, message, None);
+            self.fault(source, raw, message, Some("write such as `{failures: 5, per: 30m, probeAfter: 10m}`"));
         }
         Breaker { failures, per, probe_after }
     }
@@ -93,7 +98,7 @@ impl Checks<'_> {
         let Some(raw) = raw else { return base };
         if let Some(actions) = raw.actions.as_ref().filter(|it| it.value.contains(&ActionKind::Undo)) {
             let message = "`undo` cannot be allowed or forbidden: a policy asks for it with `verify.onFailure`";
-            self.fault(source, actions, message, None);
+            self.fault(source, actions, message, Some("leave it out of `allow.actions`"));
         }
         Allow {
             namespaces: raw.namespaces.map_or(base.namespaces, |list| list.into_iter().map(Arc::from).collect()),

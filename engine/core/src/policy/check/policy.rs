@@ -85,7 +85,12 @@ impl Checks<'_> {
     fn score(&mut self, raw: Option<Spanned<f64>>, source: &Source) -> f64 {
         let Some(raw) = raw else { return 0.0 };
         if !raw.value.is_finite() || raw.value < 0.0 {
-            self.fault(source, &raw, format!("minScore is {}; it is a number from 0 up", raw.value), None);
+            self.fault(
+                source,
+                &raw,
+                format!("minScore is {}; it is a number from 0 up", raw.value),
+                Some("write such as 0.9"),
+            );
         }
         raw.value
     }
