@@ -116,7 +116,7 @@ pub enum Get {
     Decisions(GetDecisions),
     /// What was done, the newest first
     #[command(visible_alias = "action")]
-    Actions(GetDecisions),
+    Actions(Which),
     /// The pauses in force, with what each has suppressed
     #[command(visible_alias = "pause")]
     Pauses(Plain),
@@ -136,9 +136,20 @@ pub struct Plain {
     pub output: Output,
 }
 
-/// Which decisions.
+/// Which decisions, of all verdicts.
 #[derive(Args, Debug)]
 pub struct GetDecisions {
+    /// Only this verdict
+    #[arg(long)]
+    pub verdict: Option<Verdict>,
+    /// Which of them.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// Which decisions.
+#[derive(Args, Debug)]
+pub struct Which {
     /// Only on targets in this namespace
     #[arg(short = 'n', long)]
     pub namespace: Option<String>,
@@ -151,9 +162,6 @@ pub struct GetDecisions {
     /// Only what this policy asked for
     #[arg(long)]
     pub policy: Option<String>,
-    /// Only this verdict
-    #[arg(long)]
-    pub verdict: Option<Verdict>,
     /// How many at most
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: Option<u16>,

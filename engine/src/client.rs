@@ -17,7 +17,7 @@ use serde::Serialize;
 
 pub use trouble::Trouble;
 
-use crate::cli::{ClientCommand, Form, Get, Output};
+use crate::cli::{ClientCommand, Form, Get, GetDecisions, Output};
 use crate::view::Verdict;
 
 use api::Api;
@@ -66,10 +66,10 @@ pub fn run(command: ClientCommand) -> ExitCode {
 pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
     let now = Timestamp::now();
     match command {
-        ClientCommand::Get(Get::Decisions(args)) => {
-            let found = Api::new(&args.connection)?.decisions(&args, args.verdict).await?;
+        ClientCommand::Get(Get::Decisions(GetDecisions { verdict, which })) => {
+            let found = Api::new(&which.connection)?.decisions(&which, verdict).await?;
             let none = if found.decisions.is_empty() { "No decisions found.\n" } else { "" };
-            Ok(Answer::of(&found, args.output, |it| table::decisions(it, now)).beside(none))
+            Ok(Answer::of(&found, which.output, |it| table::decisions(it, now)).beside(none))
         }
         ClientCommand::Get(Get::Actions(args)) => {
             let found = Api::new(&args.connection)?.decisions(&args, Some(Verdict::Acted)).await?;

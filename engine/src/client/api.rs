@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Trouble;
-use crate::cli::{Connection, GetDecisions};
+use crate::cli::{Connection, Which};
 use crate::http::{Problem, ProblemKind};
 use crate::view::pause::{NewPause, Pause, Pauses};
 use crate::view::policy::Policies;
@@ -54,7 +54,7 @@ impl Api {
         self.server.as_str().trim_end_matches('/')
     }
 
-    pub(super) async fn decisions(&self, args: &GetDecisions, verdict: Option<Verdict>) -> Result<Decisions, Trouble> {
+    pub(super) async fn decisions(&self, args: &Which, verdict: Option<Verdict>) -> Result<Decisions, Trouble> {
         let limit = args.limit.map(|it| it.to_string());
         let asked = [
             ("namespace", args.namespace.as_deref()),

@@ -125,3 +125,83 @@ fn until(at: Timestamp, now: Timestamp) -> String {
         format!("{} (now)", moment(at, now))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(why: serde_json::Value, colours: bool) -> String {
+        let now = "2026-01-10T14:06:21Z".parse().unwrap();
+        super::why(&serde_json::from_value(why).unwrap(), now, Paint::new(colours))
+    }
+
+    fn denied() -> serde_json::Value {
+        json!({
+            "id": "n42-0", "at": "2026-01-10T14:06:20Z", "verdict": "denied", "result": "CooldownActive",
+            "reasons": [
+                {"reason": "CooldownActive", "detail": "last action 8f14e45f", "numbers": {}, "allowedAt": "2026-01-10T14:12:11Z"},
+                {"reason": "ConcurrencyLimit", "detail": "2 of 2 slots used (namespace)", "numbers": {}, "allowedAt": null},
+            ],
+            "policy": "restart-on-leak", "target": "shop/Deployment/cart", "action": "restart", "change": null, "count": 14,
+            "signal": "w-7", "summary": "error anomaly of cart, score 0.97", "traceId": "77d0",
+            "allowedAt": "2026-01-10T14:12:11Z", "cause": "signal w-7", "digest": "3f2a",
+            "evidence": {"kind": null, "confidence": null, "observedAt": "2026-01-10T14:06:20Z", "expiresAt": null,
+                "sequences": [[8, 21]]},
+            "verification": null, "detail": null, "replica": null, "open": false, "joined": 0, "events": [],
+            "links": {"undoes": null, "undoneBy": null, "became": null},
+        })
+    }
+
+    #[test]
+    fn a_denial_says_what_objected_and_when_it_passes() {
+        assert_eq!(
+            told(denied(), false),
+            "\
+n42-0  DENIED  CooldownActive  restart-on-leak@3f2a  ->  shop/Deployment/cart  restart
+  signal    error anomaly of cart, score 0.97  observed 14:06:20Z  14 times  #8-21
+  cause     signal w-7
+  x CooldownActive         last action 8f14e45f   until 14:12:11Z (in 5m50s)
+    Acting again so soon would hide whether the last action helped. Wait, or shorten `cooldown` in the policy.
+  x ConcurrencyLimit       2 of 2 slots used (namespace)
+    As many rollouts as allowed are under way in the cluster or the namespace. The request waits for a slot.
+  allowed again 14:12:11Z (in 5m50s)   would then: restart
+  trace     77d0
+"
+        );
+        assert!(told(denied(), true).starts_with("n42-0  \u{1b}[1;31mDENIED  CooldownActive\u{1b}[0m  restart"));
+    }
+
+    #[test]
+    fn an_action_is_told_from_its_admission_to_its_end() {
+        let mut why = denied();
+        let changes = json!({
+            "id": "8f14e45f", "at": "2026-01-10T14:02:09Z", "verdict": "acted", "result": "RolledBack", "reasons": [],
+            "change": "replicas 3 -> 4", "count": 1, "allowedAt": null, "detail": "TimedOut; undone: complete",
+            "verification": "complete within 5m, stable for 30s, else undone",
+            "events": [
+                {"at": "2026-01-10T14:02:09Z", "event": "Recorded", "detail": "every guardrail passed"},
+                {"at": "2026-01-10T14:04:50Z", "event": "RolledBack", "detail": "TimedOut; undone: complete"},
+            ],
+            "links": {"undoes": null, "undoneBy": "c9f0f895", "became": null},
+        });
+        why.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        assert_eq!(
+            told(why, false),
+            "\
+8f14e45f  ACTED  RolledBack  restart-on-leak@3f2a  ->  shop/Deployment/cart  restart
+  signal    error anomaly of cart, score 0.97  observed 14:06:20Z  #8-21
+  cause     signal w-7
+  change    replicas 3 -> 4
+  verify    complete within 5m, stable for 30s, else undone
+  result    TimedOut; undone: complete
+  undone by c9f0f895
+  events
+    14:02:09Z     +0s  Recorded     every guardrail passed
+    14:04:50Z  +2m41s  RolledBack   TimedOut; undone: complete
+  trace     77d0
+"
+        );
+    }
+}

@@ -100,3 +100,63 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     }
     table.trim_fmt() + "\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-01-10T14:06:21Z".parse().unwrap()
+    }
+
+    #[test]
+    fn decisions_and_actions_are_aligned() {
+        let decision = |id: &str, verdict: &str, result: &str, policy: Option<&str>, count: u64| {
+            json!({"id": id, "at": "2026-01-10T14:02:11Z", "verdict": verdict, "result": result, "reasons": [],
+                "policy": policy, "target": "shop/Deployment/cart", "action": policy.map(|_| "scale"),
+                "change": policy.map(|_| "replicas 3 -> 4"), "count": count, "signal": null, "summary": "", "traceId": "",
+                "allowedAt": null})
+        };
+        let uuid = "8f14e45f-ceea-867a-8f14-e45fceea867a";
+        let list = json!({"decisions": [
+            decision(uuid, "acted", "Recovered", Some("scale-on-load"), 1),
+            decision("n42-0", "no_action", "NoPolicyMatched", None, 14),
+        ]});
+        let list: Decisions = serde_json::from_value(list).unwrap();
+        assert_eq!(
+            decisions(&list, now()),
+            "\
+ID         VERDICT     RESULT            POLICY          TARGET                 ACTION   COUNT   AGE
+8f14e45f   acted       Recovered         scale-on-load   shop/Deployment/cart   scale    1       4m10s
+n42-0      no_action   NoPolicyMatched   <none>          shop/Deployment/cart   <none>   14      4m10s
+"
+        );
+        assert_eq!(
+            actions(&Decisions { decisions: list.decisions[..1].to_vec() }, now()),
+            "\
+ID         RESULT      POLICY          TARGET                 ACTION   CHANGE            AGE
+8f14e45f   Recovered   scale-on-load   shop/Deployment/cart   scale    replicas 3 -> 4   4m10s
+"
+        );
+        assert_eq!(decisions(&Decisions::default(), now()), "");
+    }
+
+    #[test]
+    fn pauses_say_who_why_and_how_long_still() {
+        let pause = |id: &str, until: Option<&str>| {
+            json!({"id": id, "scope": {"namespace": "shop"}, "reason": "INC-4411", "by": "ana",
+                "since": "2026-01-10T13:18:21Z", "until": until, "suppressed": 14})
+        };
+        let list = json!({"pauses": [pause("p-1", Some("2026-01-10T15:18:21Z")), pause("p-2", None)]});
+        assert_eq!(
+            pauses(&serde_json::from_value(list).unwrap(), now()),
+            "\
+ID    SCOPE            BY    REASON     ENDS       SUPPRESSED   AGE
+p-1   namespace:shop   ana   INC-4411   in 1h12m   14           48m
+p-2   namespace:shop   ana   INC-4411   <none>     14           48m
+"
+        );
+    }
+}

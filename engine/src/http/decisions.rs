@@ -1,7 +1,7 @@
 //! What was decided, and why.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use flyball_core::id::IntentId;
 use jiff::{SignedDuration, Timestamp};
@@ -108,8 +108,12 @@ pub(super) async fn list(
     responses(
         (status = 200, description = "The whole why", body = Why),
         (status = 404, description = "No such decision is remembered", body = Problem),
-        (status = 422, description = "More than one begins so", body = Problem)))]
-pub(super) async fn why(State(api): State<Shared>, Path(id): Path<String>) -> Result<Json<Why>, Problem> {
+        (status = 422, description = "No id, or more than one begins so", body = Problem)))]
+pub(super) async fn why(
+    State(api): State<Shared>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Why>, Problem> {
+    let Path(id) = id?;
     let engine = &api.engine;
     let history = engine.book.history();
     let journal = engine.book.journal();
@@ -121,8 +125,11 @@ pub(super) async fn why(State(api): State<Shared>, Path(id): Path<String>) -> Re
         return Ok(Json(Why::intent(intent)));
     }
     let mut begun = journal.newest().filter(|line| id.len() >= SHORTEST && line.id.starts_with(&id));
-    let found = begun.next().and_then(|line| Why::of(line, &history, &engine.cluster_name));
-    match (found, begun.next()) {
+    let first = begun.next();
+    let found = first.and_then(|line| Why::of(line, &history, &engine.cluster_name));
+    // The same intent admitted twice has two lines and is one decision.
+    let another = first.and_then(|first| begun.find(|line| line.id != first.id));
+    match (found, another) {
         (Some(why), None) => Ok(Json(why)),
         (_, Some(_)) => Err(invalid("id", format!("more than one decision begins with `{id}`"))),
         (None, None) => Err(Problem::new(Kind::NotFound, format!("no decision `{id}` is remembered")).at("id")),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use flyball_core::history::History;
@@ -114,13 +114,14 @@ pub(super) struct By {
         (status = 200, description = "Released", body = Pauses),
         (status = 401, description = "No token, or a wrong one", body = Problem),
         (status = 403, description = "A page of another site sent it", body = Problem),
-        (status = 404, description = "No such pause is in force", body = Problem)))]
+        (status = 404, description = "No such pause is in force", body = Problem),
+        (status = 422, description = "The field says what cannot be used", body = Problem)))]
 pub(super) async fn resume(
     State(api): State<Shared>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     by: Result<Query<By>, QueryRejection>,
 ) -> Result<Json<Pauses>, Problem> {
-    let Query(By { by }) = by?;
+    let (Path(id), Query(By { by })) = (id?, by?);
     release(&api, by, |pause| pause.id == id)
         .await?
         .ok_or_else(|| Problem::new(Kind::NotFound, format!("no pause `{id}` is in force")).at("id"))

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flyball_signals::{Refusal, RefusalReason};
@@ -144,6 +144,12 @@ impl From<BytesRejection> for Problem {
             return Self::new(Kind::TooLarge, format!("the most is {} bytes", flyball_signals::MAX_BYTES));
         }
         Self::new(Kind::InvalidRequest, rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(Kind::InvalidRequest, rejection.body_text()).at("id")
     }
 }
 

@@ -76,13 +76,19 @@ pub(crate) fn folded(name: &str, verdict: Verdict, policy: Option<&str>, count: 
     }
 }
 
-/// An intent on `shop/cart`, taken to the end.
-pub(crate) async fn recovered(world: &World) -> IntentId {
+/// An intent on `shop/cart`, just admitted.
+pub(crate) async fn admitted(world: &World) -> IntentId {
     let asked = request("cart");
     let id = asked.id("test");
     let writer = Writer { replica: "replica-0".into(), process: "p0".into(), epoch: 0 };
     let admission = Admission { id, request: asked, change: change(), adds: 0, writer };
     world.write(Topic::Admit, Record::Admitted(vec![admission])).await;
+    id
+}
+
+/// An intent on `shop/cart`, taken to the end.
+pub(crate) async fn recovered(world: &World) -> IntentId {
+    let id = admitted(world).await;
     for event in [
         Event::Attempted { number: 1, change: change() },
         Event::Applied(Receipt { generation: 4, resource_version: "42".into() }),

@@ -51,6 +51,7 @@ fn what_reads_and_what_does_not() {
         "get runs",
         "get decisions -o xml",
         "get decisions --limit 0",
+        "get actions --verdict denied",
         "why",
         "pause --all",
         "pause --reason x",
@@ -138,9 +139,11 @@ async fn signals_are_sent_and_checked() {
     let (server, _stop) = served(&world).await;
     let sent = run(&format!("signal send --anomaly resource --service cart -n shop --count 2 {server}")).await.unwrap();
     assert_eq!(sent.result.lines().count(), 2);
-    let taken = world.bus.taken.lock().unwrap().clone();
-    assert_eq!(taken.len(), 2);
-    assert_ne!(taken[0].body, taken[1].body, "two windows");
+    {
+        let taken = world.bus.taken.lock().unwrap();
+        assert_eq!(taken.len(), 2);
+        assert_ne!(taken[0].body, taken[1].body, "two windows");
+    }
     let rca = run(&format!("signal send --rca memory_leak --service cart -n shop --window w-7 -o json {server}")).await;
     assert!(rca.unwrap().result.contains(r#""windowId": "w-7""#));
     let dir = tempfile::tempdir().unwrap();
@@ -175,4 +178,29 @@ async fn exit_codes_tell_who_said_no() {
     assert!(no_bus.to_string().starts_with("nats://***@127.0.0.1:1 cannot be reached: "), "{no_bus}");
     let nonsense = run("get policies --server ftp://x").await.unwrap_err();
     assert_eq!(nonsense.exit_code(), 2, "{nonsense}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_goes_to_nats_as_any_detector_would_send_it() {
+    if !flyball_devcluster::can_run() {
+        return;
+    }
+    let nats = tokio::task::spawn_blocking(|| flyball_devcluster::NatsServer::start().unwrap()).await.unwrap();
+    let line = format!("signal send --rca leak --service cart -n shop --count 2 --nats {} --cluster prod", nats.url());
+    let nowhere = run(&line).await.unwrap_err();
+    assert_eq!(nowhere.exit_code(), 2, "no stream takes it: {nowhere}");
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let config = async_nats::jetstream::stream::Config {
+        name: "FLYBALL_SIGNALS".into(),
+        subjects: vec!["flyball.signal.>".into()],
+        ..Default::default()
+    };
+    let stream = context.create_stream(config).await.unwrap();
+    let sent = run(&line).await.unwrap().result;
+    let second = sent.lines().nth(1).unwrap();
+    assert!(second.ends_with(" accepted by flyball.signal.v1.rca.prod.shop, sequence 2"), "{sent}");
+    let kept = stream.get_raw_message(2).await.unwrap();
+    let message = flyball_signals::Message { subject: Some(&kept.subject), body: &kept.payload, ..Default::default() };
+    let parsed = flyball_signals::parse(&message).unwrap();
+    assert_eq!((parsed.namespace.as_deref(), parsed.body.target_name()), (Some("shop"), "cart"));
 }

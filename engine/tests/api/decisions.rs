@@ -125,6 +125,15 @@ async fn an_unknown_decision_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_no_text_is_no_id() {
+    let world = World::new().await;
+    for line in ["GET /v1/decisions/%FF", "DELETE /v1/pauses/%FF"] {
+        let got = world.call(line, "").await;
+        assert_eq!((got.status, &got.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("id")), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn policies_are_shown_as_they_are_in_force() {
     let world = World::new().await;
     world.readiness.set("policies", Err("leak.yaml:3: unknown key".to_owned()));

@@ -109,12 +109,14 @@ pub(crate) struct Basket {
     pub(crate) full: AtomicBool,
     pub(crate) broken: AtomicBool,
     pub(crate) stuck: AtomicBool,
+    pub(crate) falls: AtomicBool,
     sequence: AtomicU64,
 }
 
 impl Publish for Basket {
     fn publish(&self, message: Message) -> Answer<'_, Result<u64, PublishError>> {
         Box::pin(async move {
+            assert!(!self.falls.load(Ordering::Relaxed), "the bus falls over");
             if self.stuck.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }

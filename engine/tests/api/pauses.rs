@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use flyball_core::deny::DenyReason;
+use flyball_core::intent::{Event, Receipt};
 use flyball_core::record::{Record, Topic, Verdict};
 use serde_json::{Value, json};
 
-use crate::asked::folded;
+use crate::asked::{admitted, change, folded};
 use crate::world::World;
 
 const ALL: &str = r#"{"scope": {"all": true}, "reason": "INC-4411", "for": "2h", "by": "ana"}"#;
@@ -56,6 +57,20 @@ async fn a_pause_is_acknowledged_when_nothing_is_on_its_way_any_more() {
     assert!(early.is_err(), "a send is still on its way");
     assert_eq!(world.engine.book.history().pauses(world.engine.book.now()).count(), 1, "and yet it is on the ledger");
     drop(sending);
+    assert_eq!(pressing.await.status, StatusCode::CREATED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_waits_for_what_had_no_answer_if_it_covers_it() {
+    let world = World::new().await;
+    let id = admitted(&world).await;
+    world.write(Topic::Intent(id), Record::Happened(Event::Attempted { number: 1, change: change() })).await;
+    world.write(Topic::Intent(id), Record::Happened(Event::Unanswered { detail: "no answer".into() })).await;
+    pause(&world, r#"{"scope": {"namespace": "elsewhere"}, "reason": "load test"}"#).await;
+    let mut pressing = std::pin::pin!(world.call("POST /v1/pauses", ALL));
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut pressing).await.is_err(), "it may still land");
+    let receipt = Receipt { generation: 4, resource_version: "42".into() };
+    world.write(Topic::Intent(id), Record::Happened(Event::Applied(receipt))).await;
     assert_eq!(pressing.await.status, StatusCode::CREATED);
 }
 

@@ -120,6 +120,19 @@ async fn too_many_at_once_are_told_to_come_again_and_probes_still_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_is_a_problem_that_tells_strangers_nothing() {
+    let world = World::new().await;
+    world.bus.falls.store(true, Ordering::Relaxed);
+    let got = world.call("POST /v1/signals/anomaly", ANOMALY).await;
+    assert_eq!(
+        (got.status, got.header("content-type")),
+        (StatusCode::INTERNAL_SERVER_ERROR, "application/problem+json")
+    );
+    assert!(!got.text.contains("falls over"), "{}", got.text);
+    assert_eq!(world.call("GET /v1/decisions", "").await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_document_is_whole() {
     let world = World::new().await;
     let document = world.get("/openapi.json").await;
