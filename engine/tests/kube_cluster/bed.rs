@@ -25,6 +25,20 @@ use tokio::task::JoinHandle;
 /// Longer than anything here takes.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// Looks until there is something, with a deadline.
+pub(crate) async fn eventually<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            pace.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(deadline, looking).await.unwrap_or_else(|_| panic!("{what}: not within {deadline:?}"))
+}
+
 /// A namespace, and the adapter with its watches running.
 pub(crate) struct Bed {
     pub(crate) dev: &'static Cluster,
@@ -66,13 +80,7 @@ impl Bed {
     }
 
     async fn ready(&self) {
-        for _ in 0..300 {
-            if self.kube.ready().await.is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.kube.ready().await.unwrap();
+        eventually("the watches are synced", SOON, async || self.kube.ready().await.ok()).await;
     }
 
     pub(crate) fn target(&self, kind: WorkloadKind, name: &str) -> Workload {
@@ -128,14 +136,11 @@ impl Bed {
 
     /// Looks until the rollout is complete.
     pub(crate) async fn complete(&self, target: &Workload) -> Sighting {
-        for _ in 0..600 {
+        eventually("the rollout is complete", SOON, async || {
             let seen = self.kube.sight(target, None).await.unwrap().expect("the target is there");
-            if seen.rollout.complete() {
-                return seen;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{target} does not roll out")
+            seen.rollout.complete().then_some(seen)
+        })
+        .await
     }
 }
 

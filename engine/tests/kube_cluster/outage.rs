@@ -1,7 +1,6 @@
 //! An API server that goes away and comes back, on a cluster of our own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use flyball_core::action::Action;
 use flyball_core::facts::STAMP_INTENT;
@@ -14,7 +13,7 @@ use flyball_devcluster::{Cluster, Options, Part, can_run};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::bed::{SOON, attempt_at, connect, request};
+use crate::bed::{SOON, attempt_at, connect, eventually, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_hangs_is_unknown_and_what_comes_back_is_followed_again() {
@@ -28,10 +27,7 @@ async fn what_hangs_is_unknown_and_what_comes_back_is_followed_again() {
     let path = cart.path("deployments");
     wait_ready(dev.api(), &path, SOON).unwrap();
     let (kube, watches) = connect(dev.kubeconfig(), Arc::new(())).await;
-    let began = Instant::now();
-    while kube.ready().await.is_err() && began.elapsed() < SOON {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the watches are synced", SOON, async || kube.ready().await.ok()).await;
     let target = flyball_core::workload::Workload::new(WorkloadKind::Deployment, &namespace, "cart");
     let asked = request(&target, Action::Restart);
     let seen = kube.snapshot(&asked).await.unwrap().unwrap();
@@ -61,11 +57,6 @@ async fn what_hangs_is_unknown_and_what_comes_back_is_followed_again() {
     // The watch goes on within its backoff: a change made now is seen.
     dev.api().patch(&path, &json!({"spec": {"replicas": 0}})).unwrap().ok().unwrap();
     let asleep = || kube.health().iter().any(|(it, desired, _)| *it == target && *desired == 0);
-    let began = Instant::now();
-    while !asleep() && began.elapsed() < SOON * 2 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(asleep(), "the watch did not come back");
-    eprintln!("the watch was back after {:?}", began.elapsed());
+    eventually("the watch comes back", SOON * 2, async || asleep().then_some(())).await;
     watches.abort();
 }

@@ -11,7 +11,7 @@ use flyball_core::workload::WorkloadKind;
 use flyball_devcluster::{Pods, workloads::wait_ready};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, SOON, connect, request};
+use crate::bed::{Bed, SOON, connect, eventually, request};
 
 const RBAC: &str = include_str!("../../../deploy/rbac.yaml");
 
@@ -84,14 +84,8 @@ async fn without_rights_nothing_is_guessed() {
         Execution::Rejected(DenyReason::Forbidden { detail }) => assert!(detail.contains("cannot patch"), "{detail}"),
         other => panic!("{other:?}"),
     }
-    let mut said = kube.ready().await.unwrap_err();
-    for _ in 0..100 {
-        if matches!(said, PortError::Forbidden(_)) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        said = kube.ready().await.unwrap_err();
-    }
+    let refused = async || Some(kube.ready().await.unwrap_err()).filter(|it| matches!(it, PortError::Forbidden(_)));
+    let said = eventually("the watch is refused", SOON, refused).await;
     assert!(said.to_string().starts_with("forbidden: the watch of deployments: "), "{said}");
     watches.abort();
 }
