@@ -2,6 +2,7 @@
 
 mod ci;
 mod cluster;
+mod proof;
 mod step;
 mod test;
 
@@ -30,8 +31,30 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Simulate: many replicas, virtual time, every fault. `cargo xtask sim --help`.
+    #[command(disable_help_flag = true)]
+    Sim(Passed),
+    /// kill -9 at every point, on real servers.
+    #[command(disable_help_flag = true)]
+    Crash(Passed),
+    /// Faults of NATS, of the API server and of the network, on real servers.
+    #[command(disable_help_flag = true)]
+    Faults(Passed),
+    /// Bugs put in on purpose: each has to be found.
+    #[command(disable_help_flag = true)]
+    Planted(Passed),
+    /// Random kills for as long as you like, on real servers.
+    #[command(disable_help_flag = true)]
+    Soak(Passed),
     /// Check everything: format, lints, tests, documentation, dependencies. Every step runs, whatever the others say.
     Ci,
+}
+
+/// Goes to the proof as it is.
+#[derive(clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -42,6 +65,11 @@ fn main() -> Result<ExitCode> {
         }
         Chore::Cluster => cluster::run(),
         Chore::Test { args } => test::run(&args),
+        Chore::Sim(it) => proof::run("sim", &it.args),
+        Chore::Crash(it) => proof::run("crash", &it.args),
+        Chore::Faults(it) => proof::run("faults", &it.args),
+        Chore::Planted(it) => proof::run("planted", &it.args),
+        Chore::Soak(it) => proof::run("soak", &it.args),
         Chore::Ci => ci::run(),
     }
 }

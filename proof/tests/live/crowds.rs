@@ -7,7 +7,7 @@ use flyball_core::record::{Record, Topic, Verdict};
 use flyball_core::workload::{Workload as Target, WorkloadKind};
 use flyball_devcluster::{Workload, workloads};
 
-use crate::rig::{Rig, SOON, WIDE, outcome, policy};
+use flyball_proof::rig::{Rig, SOON, WIDE, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 
@@ -31,7 +31,7 @@ fn a_thousand_signals_on_fifty_workloads_are_fifty_effects() {
         let mut acks = Vec::new();
         for round in 0..20 {
             for name in &names {
-                let body = crate::rig::rca(name, &format!("w{round}"), "memory_leak").to_string();
+                let body = flyball_proof::rig::rca(name, &format!("w{round}"), "memory_leak").to_string();
                 acks.push(context.publish(subject.clone(), body.into()).await.expect("published"));
             }
         }
@@ -84,7 +84,7 @@ fn twelve_sick_workloads_with_five_slots_are_all_helped() {
     let sick: Vec<_> = all.iter().filter(|(_, name)| ["app-0", "app-1", "app-2"].contains(&name.as_str())).collect();
     for (namespace, name) in &sick {
         let subject = format!("flyball.signal.v1.rca.{}.{namespace}", rig.name);
-        rig.publish_raw(&subject, crate::rig::rca(name, "w1", "memory_leak").to_string().as_bytes(), &[]);
+        rig.publish_raw(&subject, flyball_proof::rig::rca(name, "w1", "memory_leak").to_string().as_bytes(), &[]);
     }
     for (namespace, name) in &sick {
         let target = Target::new(WorkloadKind::Deployment, namespace, name);

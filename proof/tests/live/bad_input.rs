@@ -1,6 +1,6 @@
 //! What cannot be used is kept, counted and acknowledged; what is missing at start is named.
 
-use crate::rig::{Rig, policy};
+use flyball_proof::rig::{Rig, policy};
 
 #[test]
 fn garbage_becomes_dead_letters_with_their_bytes() {

@@ -7,7 +7,7 @@ use flyball_core::workload::{Workload as Target, WorkloadKind};
 use flyball_devcluster::{Pods, Workload, workloads};
 use serde_json::json;
 
-use crate::rig::{Rig, SOON, outcome, policy};
+use flyball_proof::rig::{Rig, SOON, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 const RESTARTED_AT: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
@@ -92,7 +92,7 @@ fn one_pod_is_evicted_by_its_uid() {
     rig.policy("p.yaml", &policy("evict", EVICT, "{deletePod: {}}", "")).start();
     let cart = rig.healthy("cart", 2);
     let (pod, uid) = pods(&rig, "cart").remove(0);
-    let mut body = crate::rig::anomaly("cart", "w1", "error");
+    let mut body = flyball_proof::rig::anomaly("cart", "w1", "error");
     body["metadata"] = json!({"pod": pod});
     rig.publish("anomaly", &body, &[]);
     let ended = rig.ended(&cart, 1);
@@ -117,7 +117,7 @@ fn a_disruption_budget_makes_an_eviction_wait() {
         anyhow::ensure!(budget["status"]["currentHealthy"] == 2, "{budget}");
         Ok(())
     });
-    let mut body = crate::rig::anomaly("cart", "w1", "error");
+    let mut body = flyball_proof::rig::anomaly("cart", "w1", "error");
     body["metadata"] = json!({"pod": pods(&rig, "cart").remove(0).0});
     rig.publish("anomaly", &body, &[]);
     let waits = rig.eventually("the request waits", || {
@@ -147,7 +147,7 @@ fn stateful_sets_and_daemon_sets_restart_too() {
         let path = format!("/apis/apps/v1/namespaces/{}/{}/{name}", rig.namespace, kind.plural());
         workloads::wait_ready(rig.cluster.api(), &path, SOON).expect("it becomes ready");
         let target = Target::new(kind, &rig.namespace, &name);
-        let mut body = crate::rig::rca(&name, "w1", "memory_leak");
+        let mut body = flyball_proof::rig::rca(&name, "w1", "memory_leak");
         body["metadata"] = json!({"kind": kind.as_str()});
         rig.publish("rca", &body, &[]);
         let ended = rig.ended(&target, 1);

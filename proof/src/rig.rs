@@ -23,39 +23,39 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Nothing here takes longer, even when two cores run the whole suite.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
+pub const SOON: Duration = Duration::from_secs(90);
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
 /// The nats-server that the tests share: each engine has a cluster name, and so a consumer and a ledger, of its own.
-pub(crate) fn shared_nats() -> &'static NatsServer {
+pub fn shared_nats() -> &'static NatsServer {
     static SHARED: OnceLock<NatsServer> = OnceLock::new();
     SHARED.get_or_init(|| NatsServer::start().expect("a nats-server"))
 }
 
 /// One engine with a namespace of its own.
-pub(crate) struct Rig {
-    pub(crate) cluster: &'static Cluster,
-    pub(crate) nats_url: String,
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) audit: AuditLog,
-    pub(crate) runtime: Runtime,
-    pub(crate) kubeconfig: PathBuf,
-    pub(crate) port: u16,
-    pub(crate) environment: Vec<(String, String)>,
+pub struct Rig {
+    pub cluster: &'static Cluster,
+    pub nats_url: String,
+    pub name: String,
+    pub namespace: String,
+    pub audit: AuditLog,
+    pub runtime: Runtime,
+    pub kubeconfig: PathBuf,
+    pub port: u16,
+    pub environment: Vec<(String, String)>,
     folder: TempDir,
     engine: Option<Child>,
 }
 
 impl Rig {
     /// A rig on the shared servers.
-    pub(crate) fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         Self::on(test, Cluster::shared(), &shared_nats().url())
     }
 
     /// A rig on servers of the caller.
-    pub(crate) fn on(test: &str, cluster: &'static Cluster, nats_url: &str) -> Self {
+    pub fn on(test: &str, cluster: &'static Cluster, nats_url: &str) -> Self {
         // Every test does it; the first one wins.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let name = format!("{test}-{}-{}", std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed));
@@ -75,15 +75,15 @@ impl Rig {
     }
 
     /// Writes a policy file.
-    pub(crate) fn policy(&mut self, file: &str, text: &str) -> &mut Self {
+    pub fn policy(&mut self, file: &str, text: &str) -> &mut Self {
         let folder = self.folder.path().join("policies");
         fs::create_dir_all(&folder).expect("a folder for the policies");
         fs::write(folder.join(file), text).expect("a policy file");
         self
     }
 
-    pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(crate::binary());
         command
             .args(["run", "--replica", "one", "--cluster", &self.name, "--nats", &self.nats_url])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
@@ -96,29 +96,29 @@ impl Rig {
     }
 
     /// Starts the engine without waiting for it.
-    pub(crate) fn launch(&mut self) {
+    pub fn launch(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
         let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.engine = Some(child.expect("the engine starts"));
     }
 
     /// Starts the engine and waits until it is ready.
-    pub(crate) fn start(&mut self) -> &mut Self {
+    pub fn start(&mut self) -> &mut Self {
         self.launch();
         self.wait_ready();
         self
     }
 
-    pub(crate) fn wait_ready(&self) {
+    pub fn wait_ready(&self) {
         self.eventually("the engine is ready", || self.get("/readyz").map(|_| ()));
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.folder.path().join("engine.log")
     }
 
     /// Waits with a deadline; on failure shows the engine's log.
-    pub(crate) fn eventually<T>(&self, what: &str, probe: impl FnMut() -> Result<T>) -> T {
+    pub fn eventually<T>(&self, what: &str, probe: impl FnMut() -> Result<T>) -> T {
         wait_until(what, SOON, probe).unwrap_or_else(|error| {
             let log = fs::read_to_string(self.log()).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(40).collect();
@@ -127,14 +127,14 @@ impl Rig {
     }
 
     /// SIGKILL.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let mut engine = self.engine.take().expect("the engine runs");
         engine.kill().expect("it can be killed");
         engine.wait().expect("it has ended");
     }
 
     /// SIGTERM, and waits for a clean end.
-    pub(crate) fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         let mut engine = self.engine.take().expect("the engine runs");
         let sent = Command::new("kill").args(["-TERM", &engine.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
@@ -142,7 +142,7 @@ impl Rig {
     }
 
     /// GET on the engine's API.
-    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+    pub fn get(&self, path: &str) -> Result<Value> {
         self.runtime.block_on(async {
             let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.port)).await?;
             let status = answer.status();
@@ -153,8 +153,8 @@ impl Rig {
     }
 
     /// Runs the command line client against this engine.
-    pub(crate) fn flyball(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_flyball"))
+    pub fn flyball(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(crate::binary())
             .args(arguments)
             .env("FLYBALL_SERVER", format!("http://127.0.0.1:{}", self.port))
             .env("NO_COLOR", "1")
@@ -165,7 +165,7 @@ impl Rig {
     }
 
     /// Publishes plain JSON, as any NATS client would, and waits for the stream's word.
-    pub(crate) fn publish(&self, kind: &str, body: &Value, headers: &[(&str, &str)]) -> u64 {
+    pub fn publish(&self, kind: &str, body: &Value, headers: &[(&str, &str)]) -> u64 {
         self.publish_raw(
             &format!("flyball.signal.v1.{kind}.{}.{}", self.name, self.namespace),
             body.to_string().as_bytes(),
@@ -173,7 +173,7 @@ impl Rig {
         )
     }
 
-    pub(crate) fn publish_raw(&self, subject: &str, body: &[u8], headers: &[(&str, &str)]) -> u64 {
+    pub fn publish_raw(&self, subject: &str, body: &[u8], headers: &[(&str, &str)]) -> u64 {
         self.runtime.block_on(async {
             let context = self.jetstream().await;
             let mut map = async_nats::HeaderMap::new();
@@ -186,20 +186,20 @@ impl Rig {
         })
     }
 
-    pub(crate) async fn jetstream(&self) -> async_nats::jetstream::Context {
+    pub async fn jetstream(&self) -> async_nats::jetstream::Context {
         async_nats::jetstream::new(async_nats::connect(&self.nats_url).await.expect("a NATS connection"))
     }
 
-    pub(crate) fn anomaly(&self, service: &str, window: &str, kind: &str) -> u64 {
+    pub fn anomaly(&self, service: &str, window: &str, kind: &str) -> u64 {
         self.publish("anomaly", &anomaly(service, window, kind), &[])
     }
 
-    pub(crate) fn rca(&self, service: &str, window: &str, cause: &str) -> u64 {
+    pub fn rca(&self, service: &str, window: &str, cause: &str) -> u64 {
         self.publish("rca", &rca(service, window, cause), &[])
     }
 
     /// Creates a Deployment and waits until it is there.
-    pub(crate) fn deployment(&self, workload: &Workload, name: &str) -> Target {
+    pub fn deployment(&self, workload: &Workload, name: &str) -> Target {
         self.cluster.api().create(&workload.deployment()).expect("created");
         let path = workload.path("deployments");
         workloads::wait_ready(self.cluster.api(), &path, SOON).expect("the deployment becomes ready");
@@ -207,17 +207,17 @@ impl Rig {
     }
 
     /// A Deployment with so many replicas that become ready.
-    pub(crate) fn healthy(&self, name: &str, replicas: u32) -> Target {
+    pub fn healthy(&self, name: &str, replicas: u32) -> Target {
         self.deployment(&Workload::new(&self.namespace, name).replicas(replicas), name)
     }
 
-    pub(crate) fn object(&self, target: &Target) -> Value {
+    pub fn object(&self, target: &Target) -> Value {
         let path = format!("/apis/apps/v1/namespaces/{}/{}/{}", target.namespace, target.kind.plural(), target.name);
         self.cluster.api().get(&path).and_then(flyball_devcluster::Answer::ok).expect("the object")
     }
 
     /// Requests of ours on the target, answered and not.
-    pub(crate) fn requests(&self, target: &Target) -> Vec<AuditEntry> {
+    pub fn requests(&self, target: &Target) -> Vec<AuditEntry> {
         let ours = |it: &AuditEntry| {
             it.user_agent.starts_with("flyball/")
                 && it.verb == "patch"
@@ -229,12 +229,12 @@ impl Rig {
     }
 
     /// Accepted PATCHes of ours on the target.
-    pub(crate) fn effects(&self, target: &Target) -> Vec<AuditEntry> {
+    pub fn effects(&self, target: &Target) -> Vec<AuditEntry> {
         self.requests(target).into_iter().filter(|it| (200..300).contains(&it.code)).collect()
     }
 
     /// All entries of the ledger.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         self.runtime.block_on(async {
             let client = async_nats::connect(&self.nats_url).await.expect("a NATS connection");
             let ledger =
@@ -250,14 +250,14 @@ impl Rig {
     }
 
     /// The fold of the ledger.
-    pub(crate) fn history(&self) -> History {
+    pub fn history(&self) -> History {
         let mut history = History::default();
         self.entries().iter().for_each(|entry| history.apply(entry).expect("a lawful ledger"));
         history
     }
 
     /// Waits until `count` intents on the target have ended, undoes included, and returns them in the order of admission.
-    pub(crate) fn ended(&self, target: &Target, count: usize) -> Vec<Intent> {
+    pub fn ended(&self, target: &Target, count: usize) -> Vec<Intent> {
         self.eventually(&format!("{count} intents on {target} to end"), || {
             let history = self.history();
             let mut found: Vec<Intent> =
@@ -276,7 +276,7 @@ impl Rig {
     }
 
     /// Waits until a denial with this reason is on the ledger, and returns how many signals it stands for.
-    pub(crate) fn denied(&self, target: &Target, reason: &str) -> u64 {
+    pub fn denied(&self, target: &Target, reason: &str) -> u64 {
         self.eventually(&format!("{target} to be denied {reason}"), || {
             let count = self.denials(target).into_iter().filter(|(it, _)| it == reason).map(|(_, count)| count).sum();
             ensure!(count > 0, "denials so far: {:?}", self.denials(target));
@@ -285,7 +285,7 @@ impl Rig {
     }
 
     /// Reasons and how many signals each denied.
-    pub(crate) fn denials(&self, target: &Target) -> Vec<(String, u64)> {
+    pub fn denials(&self, target: &Target) -> Vec<(String, u64)> {
         let mut found = Vec::new();
         for entry in self.entries() {
             match entry.record {
@@ -317,24 +317,24 @@ impl Drop for Rig {
 }
 
 /// The outcome of a closed intent.
-pub(crate) fn outcome(intent: &Intent) -> Outcome {
+pub fn outcome(intent: &Intent) -> Outcome {
     match intent.stage() {
         Stage::Closed { outcome, .. } => *outcome,
         open => panic!("{open:?} is not closed"),
     }
 }
 
-pub(crate) fn anomaly(service: &str, window: &str, kind: &str) -> Value {
+pub fn anomaly(service: &str, window: &str, kind: &str) -> Value {
     serde_json::json!({"windowId": window, "service": service, "isAnomaly": true, "score": 0.97, "type": kind})
 }
 
-pub(crate) fn rca(service: &str, window: &str, cause: &str) -> Value {
+pub fn rca(service: &str, window: &str, cause: &str) -> Value {
     let causes = serde_json::json!([{"svc": service, "cause": cause, "probability": 0.9}]);
     serde_json::json!({"windowId": window, "service": service, "confidence": 0.95, "rankedCauses": causes})
 }
 
 /// A policy that enforces, with quick verification.
-pub(crate) fn policy(name: &str, on: &str, action: &str, more: &str) -> String {
+pub fn policy(name: &str, on: &str, action: &str, more: &str) -> String {
     format!(
         "apiVersion: flyball.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: {name}}}\nspec:\n  mode: enforce\n  match: {on}\n  \
          action: {action}\n  verify: {{timeout: 40s, stableFor: 500ms}}\n{more}"
@@ -342,7 +342,7 @@ pub(crate) fn policy(name: &str, on: &str, action: &str, more: &str) -> String {
 }
 
 /// Limits for tests that are about something else.
-pub(crate) const WIDE: &str = "
+pub const WIDE: &str = "
 apiVersion: flyball.dev/v1alpha1
 kind: Guardrails
 spec:

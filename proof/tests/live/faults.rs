@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flyball_devcluster::{Cluster, NatsServer, Options, Part, Pods, Workload};
 
-use crate::rig::{Rig, WIDE, outcome, policy};
+use flyball_proof::rig::{Rig, WIDE, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 
@@ -44,7 +44,7 @@ fn a_nats_server_that_dies_in_mid_flow_loses_nothing() {
 #[test]
 fn an_api_server_that_dies_in_mid_flow_loses_nothing() {
     let cluster = mortal();
-    let mut rig = Rig::on("apidown", cluster, &crate::rig::shared_nats().url());
+    let mut rig = Rig::on("apidown", cluster, &flyball_proof::rig::shared_nats().url());
     rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).policy("g.yaml", WIDE).start();
     let targets: Vec<_> = (0..3).map(|n| slow_deployment(&rig, &format!("app-{n}"))).collect();
     rig.rca("app-0", "w1", "memory_leak");

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, WIDE, outcome, policy};
+use flyball_proof::rig::{Rig, WIDE, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -50,7 +50,7 @@ fn one_trace_holds_every_stage_under_the_publishers_span() {
     rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).start();
     let cart = rig.healthy("cart", 1);
     let traceparent = format!("00-{TRACE}-{PUBLISHER}-01");
-    rig.publish("rca", &crate::rig::rca("cart", "w1", "memory_leak"), &[("Traceparent", &traceparent)]);
+    rig.publish("rca", &flyball_proof::rig::rca("cart", "w1", "memory_leak"), &[("Traceparent", &traceparent)]);
     assert!(outcome(&rig.ended(&cart, 1)[0]).is_success());
     let names = ["process flyball.signal", "map", "judge", "record", "execute", "PATCH deployments", "verify"];
     let spans = rig.eventually("all spans to arrive", || {
@@ -72,7 +72,7 @@ fn one_trace_holds_every_stage_under_the_publishers_span() {
     }
     assert_eq!(span("PATCH deployments").parent_span_id, span("execute").span_id);
     // A denial is traced, too.
-    rig.publish("rca", &crate::rig::rca("cart", "w2", "memory_leak"), &[("traceparent", &traceparent)]);
+    rig.publish("rca", &flyball_proof::rig::rca("cart", "w2", "memory_leak"), &[("traceparent", &traceparent)]);
     rig.eventually("the denial's span", || {
         let spans = received.lock().expect("nobody panics with it");
         let reason = |it: &Span| {
@@ -184,7 +184,7 @@ fn the_rights_of_the_manifest_are_enough() {
     rig.ended(&cart, 2);
     let path = format!("/api/v1/namespaces/{}/pods?labelSelector=app%3Dcart", rig.namespace);
     let pods = rig.cluster.api().get(&path).and_then(Answer::ok).expect("the pods");
-    let mut body = crate::rig::anomaly("cart", "w3", "error");
+    let mut body = flyball_proof::rig::anomaly("cart", "w3", "error");
     body["metadata"] = json!({"pod": pods["items"][0]["metadata"]["name"]});
     rig.publish("anomaly", &body, &[]);
     rig.ended(&cart, 3);
@@ -209,7 +209,7 @@ fn one_verb_less_is_forbidden_and_no_retry_storm() {
     workloads::wait_ready(
         rig.cluster.api(),
         &format!("/apis/apps/v1/namespaces/{}/deployments/cart", rig.namespace),
-        crate::rig::SOON,
+        flyball_proof::rig::SOON,
     )
     .expect("it is as it was");
 }

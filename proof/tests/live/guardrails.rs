@@ -3,7 +3,7 @@
 use flyball_devcluster::Workload;
 use serde_json::json;
 
-use crate::rig::{Rig, WIDE, outcome, policy};
+use flyball_proof::rig::{Rig, WIDE, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 const SCALE: &str = "{signal: anomaly, types: [resource]}";
@@ -106,7 +106,7 @@ fn the_same_message_a_hundred_times_is_one_patch() {
     for (name, headers) in [("cart", vec![]), ("shop", vec![("Nats-Msg-Id", "one")])] {
         let target = rig.healthy(name, 1);
         for _ in 0..100 {
-            rig.publish("rca", &crate::rig::rca(name, "w1", "memory_leak"), &headers);
+            rig.publish("rca", &flyball_proof::rig::rca(name, "w1", "memory_leak"), &headers);
         }
         let ended = rig.ended(&target, 1);
         assert_eq!(ended.len(), 1);

@@ -12,7 +12,5 @@ mod crowds;
 mod faults;
 #[path = "live/guardrails.rs"]
 mod guardrails;
-#[path = "live/rig.rs"]
-mod rig;
 #[path = "live/telemetry.rs"]
 mod telemetry;
