@@ -199,11 +199,16 @@ async fn what_is_dropped_comes_again_and_what_is_held_does_not() {
     assert_eq!(dropped.message.body, b"dropped");
     drop(dropped);
     // Dropped again and again: each round is longer than the held one would wait, were it not held.
-    for _ in 0..2 {
+    for _ in 0..4 {
         let again = one(&signals).await;
         assert_eq!((again.message.body.as_slice(), again.message.sequence), (b"dropped".as_slice(), 2));
     }
-    assert!(start.elapsed() > Duration::from_secs(15), "{:?}", start.elapsed());
+    // A replica that died costs a second, and the held one was told of through four of them.
+    assert!(
+        start.elapsed() > Duration::from_secs(3) && start.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        start.elapsed()
+    );
     held.receipt.acknowledge(true).await;
     let again = one(&signals).await;
     assert_eq!(again.message.sequence, 2);

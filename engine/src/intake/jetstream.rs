@@ -24,7 +24,7 @@ use receipt::JetStreamReceipt;
 /// Deliveries that `next` returns at once: few enough that a batch is decided within one flush of the ledger.
 const BATCH: usize = 256;
 /// Messages asked for with one request, and kept ready: two batches keep the engine busy while the next request travels, and
-/// are worked off long before [`streams::ACK_WAIT`] ends.
+/// are worked off in a fraction of [`streams::ACK_WAIT`].
 const PULL: usize = 2 * BATCH;
 /// How long one request for messages lives on the server.
 const EXPIRES: Duration = Duration::from_secs(10);

@@ -13,8 +13,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::streams::ACK_WAIT;
 
-/// Three tellings for each wait: two may be late or lost.
-const EVERY: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
+/// How often held deliveries are looked at. A delivery is told of first between one and two of these after it came, so four in
+/// a wait leave half of it for a telling that is late.
+const EVERY: Duration = Duration::from_millis(ACK_WAIT.as_secs() * 1_000 / 4);
 /// No work on one delivery takes this long: reads and appends end within half a minute each. One that is held longer was
 /// forgotten by its worker, and another replica may do better.
 const LONGEST: Duration = Duration::from_secs(5 * 60);

@@ -29,8 +29,8 @@ const DUPLICATES_KNOWN: Duration = Duration::from_secs(10 * 60);
 const LARGEST: i32 = 1 << 20;
 
 /// How long a replica may be silent about a delivery before it goes to another one. Short, since it is what a crash costs in
-/// delay; three of its thirds ([`super::hold`]) still cover a pause of the process of several seconds.
-pub(super) const ACK_WAIT: Duration = Duration::from_secs(10);
+/// delay. A process that stalls for longer gets its deliveries decided elsewhere, which the ledger makes harmless.
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(1);
 /// Deliveries that all replicas together may have unsettled: a second of the fastest intake, and some tens of megabytes on the
 /// server. Beyond it signals wait in the stream.
 const UNSETTLED: i64 = 20_000;
