@@ -1,51 +1,65 @@
-//! A real `flyball run` against a real nats-server and a real control plane. Ground truth is the API server's audit log
+//! Real `flyball run`s against a real nats-server and a real control plane. Ground truth is the API server's audit log
 //! and the ledger's stream, never the engine's own word.
 
+mod bodies;
+mod ledger;
+mod replica;
+mod world;
+
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use flyball::ledger::{JetStreamLedger, JetStreamOptions};
-use flyball_core::history::History;
-use flyball_core::id::Revision;
-use flyball_core::intent::{Intent, Stage};
-use flyball_core::outcome::Outcome;
-use flyball_core::ports::Ledger;
-use flyball_core::record::{Entry, Record};
-use flyball_core::workload::Workload as Target;
-use flyball_devcluster::{AuditEntry, AuditLog, Cluster, NatsServer, Workload, wait_until, workloads};
+use flyball_devcluster::{AuditLog, Cluster, NatsServer, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+pub use bodies::{WIDE, anomaly, policy, rca};
+pub use ledger::outcome;
+pub use replica::{Replica, Wires};
+
 /// Nothing here takes longer, even when two cores run the whole suite.
 pub const SOON: Duration = Duration::from_secs(90);
+
+/// The replica that a rig runs when nobody asks for another.
+const FIRST: &str = "one";
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
 /// The nats-server that the tests share: each engine has a cluster name, and so a consumer and a ledger, of its own.
+///
+/// # Panics
+/// It cannot be started.
 pub fn shared_nats() -> &'static NatsServer {
     static SHARED: OnceLock<NatsServer> = OnceLock::new();
     SHARED.get_or_init(|| NatsServer::start().expect("a nats-server"))
 }
 
-/// One engine with a namespace of its own.
+/// One engine with a cluster name and a namespace of its own, in one replica or several.
 pub struct Rig {
+    /// The control plane.
     pub cluster: &'static Cluster,
+    /// Where NATS is. Replicas use it unless they are given wires of their own; the rig reads the streams here.
     pub nats_url: String,
+    /// The engine's name for its cluster: part of its streams' and subjects' names.
     pub name: String,
+    /// The namespace of its targets.
     pub namespace: String,
+    /// What the API server was asked since the rig was made.
     pub audit: AuditLog,
+    /// Runs what is asynchronous here.
     pub runtime: Runtime,
+    /// The kubeconfig of replicas without wires of their own.
     pub kubeconfig: PathBuf,
-    pub port: u16,
+    /// Environment of replicas that are started from now on.
     pub environment: Vec<(String, String)>,
     folder: TempDir,
-    engine: Option<Child>,
+    replicas: Vec<Arc<Replica>>,
 }
 
 impl Rig {
@@ -55,6 +69,9 @@ impl Rig {
     }
 
     /// A rig on servers of the caller.
+    ///
+    /// # Panics
+    /// They cannot be used.
     pub fn on(test: &str, cluster: &'static Cluster, nats_url: &str) -> Self {
         // Every test does it; the first one wins.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -66,15 +83,22 @@ impl Rig {
             audit: cluster.audit().from_now().expect("an audit log"),
             runtime: Runtime::new().expect("a runtime"),
             kubeconfig: cluster.kubeconfig(),
-            port: flyball_devcluster::free_port(),
             environment: Vec::new(),
             folder: TempDir::new().expect("a folder"),
-            engine: None,
+            replicas: Vec::new(),
             name,
         }
     }
 
+    /// Where its files are: policies, logs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Writes a policy file.
+    ///
+    /// # Panics
+    /// It cannot be written.
     pub fn policy(&mut self, file: &str, text: &str) -> &mut Self {
         let folder = self.folder.path().join("policies");
         fs::create_dir_all(&folder).expect("a folder for the policies");
@@ -82,69 +106,133 @@ impl Rig {
         self
     }
 
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(crate::binary());
-        command
-            .args(["run", "--replica", "one", "--cluster", &self.name, "--nats", &self.nats_url])
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .arg("--policies")
-            .arg(self.folder.path().join("policies"))
-            .envs(self.environment.iter().cloned());
-        command
+    /// Adds a replica, not started yet, that reaches the servers as the rig does.
+    pub fn add(&mut self, name: &str) -> Arc<Replica> {
+        let wires = Wires { nats_url: self.nats_url.clone(), kubeconfig: self.kubeconfig.clone() };
+        self.add_through(name, &wires)
     }
 
-    /// Starts the engine without waiting for it.
+    /// Adds a replica, not started yet, that reaches the servers through `wires`. One of the same name is replaced, and
+    /// ended if it runs.
+    pub fn add_through(&mut self, name: &str, wires: &Wires) -> Arc<Replica> {
+        let log = self.folder.path().join(if name == FIRST { "engine.log".into() } else { format!("{name}.log") });
+        let mut replica = Replica::new(name, log);
+        let policies = self.folder.path().join("policies");
+        let listen = format!("127.0.0.1:{}", replica.port);
+        let texts = ["run", "--replica", name, "--cluster", &self.name, "--nats", &wires.nats_url, "--listen", &listen];
+        replica.arguments = texts.into_iter().map(Into::into).collect();
+        let files = ["--kubeconfig".into(), wires.kubeconfig.clone().into(), "--policies".into(), policies.into()];
+        replica.arguments.extend(files);
+        replica.environment.clone_from(&self.environment);
+        let replica = Arc::new(replica);
+        self.replicas.retain(|it| it.name != name);
+        self.replicas.push(replica.clone());
+        replica
+    }
+
+    /// All replicas, in the order in which they were added.
+    pub fn replicas(&self) -> &[Arc<Replica>] {
+        &self.replicas
+    }
+
+    /// A replica by its name.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn replica(&self, name: &str) -> &Arc<Replica> {
+        self.replicas.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("no replica {name}"))
+    }
+
+    /// The first replica, or the one that would be.
+    fn first(&mut self) -> Arc<Replica> {
+        let known = self.replicas.iter().find(|it| it.name == FIRST).cloned();
+        known.unwrap_or_else(|| self.add(FIRST))
+    }
+
+    /// The command line of the first replica.
+    pub fn command(&mut self) -> Command {
+        self.first().command()
+    }
+
+    /// Starts the first replica without waiting for it.
     pub fn launch(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
-        let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        self.engine = Some(child.expect("the engine starts"));
+        self.first().launch();
     }
 
-    /// Starts the engine and waits until it is ready.
+    /// Starts the first replica and waits until it is ready.
     pub fn start(&mut self) -> &mut Self {
         self.launch();
         self.wait_ready();
         self
     }
 
+    /// Waits until the first replica is ready.
     pub fn wait_ready(&self) {
-        self.eventually("the engine is ready", || self.get("/readyz").map(|_| ()));
+        self.wait_ready_of(FIRST);
     }
 
+    /// Starts a replica and waits until it is ready.
+    pub fn start_replica(&self, name: &str) {
+        self.replica(name).launch();
+        self.wait_ready_of(name);
+    }
+
+    /// Waits until a replica is ready.
+    pub fn wait_ready_of(&self, name: &str) {
+        self.eventually(&format!("replica {name} to be ready"), || {
+            self.replica(name).ensure_running()?;
+            self.get_from(name, "/readyz").map(|_| ())
+        });
+    }
+
+    /// The first replica's log.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("engine.log")
     }
 
-    /// Waits with a deadline; on failure shows the engine's log.
+    /// Waits with a deadline; on failure shows the logs.
+    ///
+    /// # Panics
+    /// The deadline has passed.
     pub fn eventually<T>(&self, what: &str, probe: impl FnMut() -> Result<T>) -> T {
-        wait_until(what, SOON, probe).unwrap_or_else(|error| {
-            let log = fs::read_to_string(self.log()).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
-            panic!("{error:#}\n--- the engine's last words, newest first:\n{}", tail.join("\n"))
-        })
+        wait_until(what, SOON, probe).unwrap_or_else(|error| panic!("{error:#}\n{}", self.last_words()))
     }
 
-    /// SIGKILL.
+    /// The end of every replica's log, newest first.
+    pub fn last_words(&self) -> String {
+        let words = |it: &Arc<Replica>| format!("--- last words of {}, newest first:\n{}", it.name, it.last_words(40));
+        self.replicas.iter().map(words).collect::<Vec<_>>().join("\n")
+    }
+
+    /// SIGKILL for the first replica.
+    ///
+    /// # Panics
+    /// It does not run.
     pub fn kill(&mut self) {
-        let mut engine = self.engine.take().expect("the engine runs");
-        engine.kill().expect("it can be killed");
-        engine.wait().expect("it has ended");
+        assert!(self.first().kill(), "the engine runs");
     }
 
-    /// SIGTERM, and waits for a clean end.
+    /// SIGTERM for the first replica, and waits for a clean end.
     pub fn terminate(&mut self) {
-        let mut engine = self.engine.take().expect("the engine runs");
-        let sent = Command::new("kill").args(["-TERM", &engine.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
-        assert!(engine.wait().expect("it has ended").success(), "a stop is no failure");
+        self.first().terminate();
     }
 
-    /// GET on the engine's API.
+    /// GET on the first replica's API.
+    ///
+    /// # Errors
+    /// No answer, or one that is no success.
     pub fn get(&self, path: &str) -> Result<Value> {
+        self.get_from(FIRST, path)
+    }
+
+    /// GET on a replica's API: JSON, or a string when it is none.
+    ///
+    /// # Errors
+    /// No answer, or one that is no success.
+    pub fn get_from(&self, name: &str, path: &str) -> Result<Value> {
+        let url = format!("{}{path}", self.replica(name).url());
         self.runtime.block_on(async {
-            let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.port)).await?;
+            let answer = reqwest::get(url).await?;
             let status = answer.status();
             let text = answer.text().await?;
             ensure!(status.is_success(), "{path}: {status}: {text}");
@@ -152,205 +240,23 @@ impl Rig {
         })
     }
 
-    /// Runs the command line client against this engine.
+    /// Runs the command line client against the first replica: exit code, stdout, stderr.
     pub fn flyball(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.flyball_at(FIRST, arguments)
+    }
+
+    /// Runs the command line client against a replica: exit code, stdout, stderr.
+    ///
+    /// # Panics
+    /// The client does not run.
+    pub fn flyball_at(&self, name: &str, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(crate::binary())
             .args(arguments)
-            .env("FLYBALL_SERVER", format!("http://127.0.0.1:{}", self.port))
+            .env("FLYBALL_SERVER", self.replica(name).url())
             .env("NO_COLOR", "1")
             .output()
             .expect("the client runs");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
-
-    /// Publishes plain JSON, as any NATS client would, and waits for the stream's word.
-    pub fn publish(&self, kind: &str, body: &Value, headers: &[(&str, &str)]) -> u64 {
-        self.publish_raw(
-            &format!("flyball.signal.v1.{kind}.{}.{}", self.name, self.namespace),
-            body.to_string().as_bytes(),
-            headers,
-        )
-    }
-
-    pub fn publish_raw(&self, subject: &str, body: &[u8], headers: &[(&str, &str)]) -> u64 {
-        self.runtime.block_on(async {
-            let context = self.jetstream().await;
-            let mut map = async_nats::HeaderMap::new();
-            for (name, value) in headers {
-                map.insert(*name, *value);
-            }
-            let ack =
-                context.publish_with_headers(subject.to_owned(), map, body.to_vec().into()).await.expect("published");
-            ack.await.expect("stored").sequence
-        })
-    }
-
-    pub async fn jetstream(&self) -> async_nats::jetstream::Context {
-        async_nats::jetstream::new(async_nats::connect(&self.nats_url).await.expect("a NATS connection"))
-    }
-
-    pub fn anomaly(&self, service: &str, window: &str, kind: &str) -> u64 {
-        self.publish("anomaly", &anomaly(service, window, kind), &[])
-    }
-
-    pub fn rca(&self, service: &str, window: &str, cause: &str) -> u64 {
-        self.publish("rca", &rca(service, window, cause), &[])
-    }
-
-    /// Creates a Deployment and waits until it is there.
-    pub fn deployment(&self, workload: &Workload, name: &str) -> Target {
-        self.cluster.api().create(&workload.deployment()).expect("created");
-        let path = workload.path("deployments");
-        workloads::wait_ready(self.cluster.api(), &path, SOON).expect("the deployment becomes ready");
-        Target::new(flyball_core::workload::WorkloadKind::Deployment, &self.namespace, name)
-    }
-
-    /// A Deployment with so many replicas that become ready.
-    pub fn healthy(&self, name: &str, replicas: u32) -> Target {
-        self.deployment(&Workload::new(&self.namespace, name).replicas(replicas), name)
-    }
-
-    pub fn object(&self, target: &Target) -> Value {
-        let path = format!("/apis/apps/v1/namespaces/{}/{}/{}", target.namespace, target.kind.plural(), target.name);
-        self.cluster.api().get(&path).and_then(flyball_devcluster::Answer::ok).expect("the object")
-    }
-
-    /// Requests of ours on the target, answered and not.
-    pub fn requests(&self, target: &Target) -> Vec<AuditEntry> {
-        let ours = |it: &AuditEntry| {
-            it.user_agent.starts_with("flyball/")
-                && it.verb == "patch"
-                && it.namespace == *target.namespace
-                && it.resource == target.kind.plural()
-                && it.name == *target.name
-        };
-        self.audit.find(ours).expect("the audit log")
-    }
-
-    /// Accepted PATCHes of ours on the target.
-    pub fn effects(&self, target: &Target) -> Vec<AuditEntry> {
-        self.requests(target).into_iter().filter(|it| (200..300).contains(&it.code)).collect()
-    }
-
-    /// All entries of the ledger.
-    pub fn entries(&self) -> Vec<Entry> {
-        self.runtime.block_on(async {
-            let client = async_nats::connect(&self.nats_url).await.expect("a NATS connection");
-            let ledger =
-                JetStreamLedger::connect(client, &self.name, JetStreamOptions::default()).await.expect("the ledger");
-            let newest = ledger.newest().await.expect("the newest revision");
-            let mut tail = ledger.follow(Revision::default()).await.expect("the entries");
-            let mut entries: Vec<Entry> = Vec::new();
-            while entries.last().map_or(Revision::default(), |it| it.revision) < newest {
-                entries.push(tail.next().await.expect("an entry"));
-            }
-            entries
-        })
-    }
-
-    /// The fold of the ledger.
-    pub fn history(&self) -> History {
-        let mut history = History::default();
-        self.entries().iter().for_each(|entry| history.apply(entry).expect("a lawful ledger"));
-        history
-    }
-
-    /// Waits until `count` intents on the target have ended, undoes included, and returns them in the order of admission.
-    pub fn ended(&self, target: &Target, count: usize) -> Vec<Intent> {
-        self.eventually(&format!("{count} intents on {target} to end"), || {
-            let history = self.history();
-            let mut found: Vec<Intent> =
-                history.intents().filter(|it| it.request().target == *target).cloned().collect();
-            found.sort_by_key(Intent::admitted_at);
-            let stages: Vec<&str> = found.iter().map(|it| it.stage().label()).collect();
-            let enough = found.len() >= count && found.iter().all(|it| !it.is_open());
-            ensure!(
-                enough,
-                "intents {stages:?}, denials {:?}, waiting {}",
-                self.denials(target),
-                history.waiting().count()
-            );
-            Ok(found)
-        })
-    }
-
-    /// Waits until a denial with this reason is on the ledger, and returns how many signals it stands for.
-    pub fn denied(&self, target: &Target, reason: &str) -> u64 {
-        self.eventually(&format!("{target} to be denied {reason}"), || {
-            let count = self.denials(target).into_iter().filter(|(it, _)| it == reason).map(|(_, count)| count).sum();
-            ensure!(count > 0, "denials so far: {:?}", self.denials(target));
-            Ok(count)
-        })
-    }
-
-    /// Reasons and how many signals each denied.
-    pub fn denials(&self, target: &Target) -> Vec<(String, u64)> {
-        let mut found = Vec::new();
-        for entry in self.entries() {
-            match entry.record {
-                Record::Folded(notes) => {
-                    for note in notes.into_iter().filter(|it| it.target == *target) {
-                        if let flyball_core::record::Verdict::Denied(reasons) = note.verdict {
-                            found.extend(reasons.iter().map(|it| (it.label().to_owned(), note.count)));
-                        }
-                    }
-                }
-                Record::Released(it) if it.key.target == *target => {
-                    found.extend(it.reasons.iter().map(|it| (it.label().to_owned(), 1)));
-                }
-                _ => {}
-            }
-        }
-        found
-    }
 }
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        if let Some(mut engine) = self.engine.take() {
-            // It may have ended by itself; either way nothing is left behind.
-            let _ = engine.kill();
-            let _ = engine.wait();
-        }
-    }
-}
-
-/// The outcome of a closed intent.
-pub fn outcome(intent: &Intent) -> Outcome {
-    match intent.stage() {
-        Stage::Closed { outcome, .. } => *outcome,
-        open => panic!("{open:?} is not closed"),
-    }
-}
-
-pub fn anomaly(service: &str, window: &str, kind: &str) -> Value {
-    serde_json::json!({"windowId": window, "service": service, "isAnomaly": true, "score": 0.97, "type": kind})
-}
-
-pub fn rca(service: &str, window: &str, cause: &str) -> Value {
-    let causes = serde_json::json!([{"svc": service, "cause": cause, "probability": 0.9}]);
-    serde_json::json!({"windowId": window, "service": service, "confidence": 0.95, "rankedCauses": causes})
-}
-
-/// A policy that enforces, with quick verification.
-pub fn policy(name: &str, on: &str, action: &str, more: &str) -> String {
-    format!(
-        "apiVersion: flyball.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: {name}}}\nspec:\n  mode: enforce\n  match: {on}\n  \
-         action: {action}\n  verify: {{timeout: 40s, stableFor: 500ms}}\n{more}"
-    )
-}
-
-/// Limits for tests that are about something else.
-pub const WIDE: &str = "
-apiVersion: flyball.dev/v1alpha1
-kind: Guardrails
-spec:
-  limits:
-    clusterBudget: {max: 10000, per: 1h}
-    namespaceBudget: {max: 10000, per: 1h}
-    concurrency: {cluster: 1000, namespace: 1000}
-    maxUnavailable: 100%
-    minCooldown: 0s
-    breaker: {failures: 1000, per: 30m, probeAfter: 10m}
-";
