@@ -85,7 +85,7 @@ impl Admitter {
 
     fn cut_off(&self, request: ActionRequest) -> Admittance {
         let id = request.id(&self.cluster);
-        if self.book.history().intent(id).is_some() {
+        if self.book.history().knows(id) {
             return Admittance::Recorded(id);
         }
         let reasons = vec![DenyReason::StateUnavailable { detail: "the admission was cut off".to_owned() }];
@@ -132,7 +132,7 @@ impl Admitter {
         let mut passed = Vec::new();
         for ask in batch {
             let intent = self.id(&ask);
-            if history.intent(intent).is_some() {
+            if history.knows(intent) {
                 let (request, reasons) = (ask.admitted.request().clone(), vec![DenyReason::DuplicateSignal { intent }]);
                 answer(ask, Admittance::Denied(Objections { request, reasons }));
                 continue;

@@ -6,12 +6,15 @@ use flyball_core::deny::DenyReason;
 use flyball_core::id::IntentId;
 use flyball_core::record::{Deferral, Entry, Folded, Pause, Record, Release, Verdict};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Decisions kept for `flyball get decisions`: about a megabyte, and more than anybody scrolls. Older ones are in the ledger.
 const KEPT: usize = 5_000;
+/// Ranges of sequences in all of them: of signals that come mixed, a note has one for each.
+const RANGES: usize = 200_000;
 
 /// One line of the journal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Its id: the intent's, or one made of its position in the ledger.
     pub id: String,
@@ -21,8 +24,14 @@ pub struct Line {
     pub decision: Decided,
 }
 
+impl Line {
+    fn ranges(&self) -> usize {
+        if let Decided::Folded(note) = &self.decision { note.sequences.len() } else { 0 }
+    }
+}
+
 /// What was decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decided {
     /// An intent: where it stands is in the history.
     Intent(IntentId),
@@ -34,10 +43,11 @@ pub enum Decided {
     Released(Release),
 }
 
-/// The newest lines, oldest first.
-#[derive(Debug, Default)]
+/// The newest lines, oldest first. At most [`KEPT`], and fewer when their notes have many ranges of sequences.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     lines: VecDeque<Line>,
+    ranges: usize,
     paused: Vec<(Timestamp, Pause, u64)>,
 }
 
@@ -83,10 +93,13 @@ impl Journal {
     }
 
     fn push(&mut self, id: String, at: Timestamp, decision: Decided) {
-        if self.lines.len() == KEPT {
-            self.lines.pop_front();
+        let line = Line { id, at, decision };
+        self.ranges += line.ranges();
+        self.lines.push_back(line);
+        while self.lines.len() > KEPT || self.ranges > RANGES {
+            let Some(oldest) = self.lines.pop_front() else { return };
+            self.ranges -= oldest.ranges();
         }
-        self.lines.push_back(Line { id, at, decision });
     }
 
     /// The newest lines first.

@@ -183,13 +183,11 @@ impl Engine {
     /// Whether this very delivery has led to an intent or a waiter already: a redelivery needs no second record.
     fn known(&self, request: &ActionRequest) -> bool {
         let history = self.book.history();
-        let same = |other: &ActionRequest| {
-            request.evidence.sequence != 0
-                && other.cause == request.cause
-                && other.evidence.sequence == request.evidence.sequence
-        };
-        history.led_to(&request.cause).and_then(|id| history.intent(id)).is_some_and(|it| same(it.request()))
-            || history.waiter(&WaitKey::of(request)).is_some_and(|it| same(&it.deferral.request))
+        let sequence = request.evidence.sequence;
+        let same = |other: &ActionRequest| other.cause == request.cause && other.evidence.sequence == sequence;
+        sequence != 0
+            && (history.delivered_by(&request.cause) == Some(sequence)
+                || history.waiter(&WaitKey::of(request)).is_some_and(|it| same(&it.deferral.request)))
     }
 
     /// One waiter per target and policy: a later signal is folded into it, unless something else speaks against it.

@@ -1,48 +1,67 @@
 //! What the engine remembers: a fold over the ledger, asked by the guardrails. Nothing else remembers anything.
 
 mod asked;
+mod intents;
+mod needed;
+mod pairs;
+mod shadows;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 pub use windows::Window;
 
-use crate::action::{ActionKind, Cause};
 use crate::id::{IntentId, Revision};
-use crate::intent::{Event, IllegalEvent, Intent};
+use crate::intent::{Event, IllegalEvent};
 use crate::record::{Admission, Deferral, Entry, Folded, Pause, Record, Topic, Verdict, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
 
-/// No guardrail looks further back (policies with a longer window are refused at load).
-const KEEP: SignedDuration = SignedDuration::from_hours(24);
+/// The longest cooldown, budget window, breaker window or signal age that a policy can have: a longer one is refused at load.
+pub const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
+/// What is over is remembered for so long. Twice the longest window: whether a probe has forgiven the failures before it is
+/// told by what lies a window before the window.
+pub const KEEP: SignedDuration = SignedDuration::from_hours(48);
 
-/// The fold.
-#[derive(Clone, Debug, Default)]
+/// The fold. Its size does not grow with the length of the ledger: it holds what is open, what waits, the pauses in force,
+/// the newest 2,000 closed intents whole, and of the others that ended, or were asked for, within [`KEEP`] a few words
+/// each. The cost of an entry does not depend on how much is held.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     revision: Revision,
     admit: Revision,
     at: Timestamp,
-    pauses: BTreeMap<Arc<str>, (Timestamp, Pause)>,
-    intents: BTreeMap<IntentId, Intent>,
-    open: BTreeMap<Workload, Vec<IntentId>>,
-    causes: BTreeMap<Cause, IntentId>,
-    last: BTreeMap<(Workload, ActionKind), IntentId>,
+    pauses: BTreeMap<Arc<str>, Pressed>,
+    intents: intents::Intents,
     windows: windows::Windows,
-    shadows: BTreeMap<(Arc<str>, Workload, ActionKind), Timestamp>,
+    shadows: shadows::Shadows,
     failures: VecDeque<Timestamp>,
     successes: BTreeSet<Timestamp>,
+    #[serde(with = "pairs")]
     waiting: BTreeMap<WaitKey, Waiting>,
+    #[serde(with = "pairs")]
     symptoms: BTreeMap<Workload, Symptoms>,
+    /// What is on its way is known to this process alone.
+    #[serde(skip)]
     reserved: BTreeMap<IntentId, Admission>,
 }
 
+/// A pause, and where it stands on the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Pressed {
+    revision: Revision,
+    told: (Timestamp, Pause),
+}
+
 /// A request in the waiting room.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
+    /// The entry that it began to wait with.
+    pub revision: Revision,
     /// What it asked and waits for.
     pub deferral: Deferral,
     /// Since when.
@@ -67,13 +86,14 @@ impl History {
         // Servers of the ledger may disagree by a little; the fold's time never goes backwards.
         let at = self.at;
         match &entry.record {
-            Record::Admitted(admissions) => admissions.iter().for_each(|it| self.admitted(it, at)),
-            Record::Deferred(deferral) => self.deferred(deferral, at),
+            Record::Admitted(admissions) => admissions.iter().for_each(|it| self.admitted(it, entry.revision, at)),
+            Record::Deferred(deferral) => self.deferred(deferral, entry.revision, at),
             Record::Released(release) => {
                 self.waiting.remove(&release.key);
             }
             Record::Paused(pause) => {
-                self.pauses.insert(pause.id.clone(), (at, pause.clone()));
+                let pressed = Pressed { revision: entry.revision, told: (at, pause.clone()) };
+                self.pauses.insert(pause.id.clone(), pressed);
             }
             Record::Resumed(resume) => {
                 self.pauses.remove(&resume.id);
@@ -85,13 +105,13 @@ impl History {
             }
             Record::Folded(notes) => notes.iter().for_each(|it| self.folded(it, at)),
             Record::Symptom(symptom) => {
-                if self.open.contains_key(&symptom.target) {
+                if self.intents.is_busy(&symptom.target) {
                     self.symptoms.entry(symptom.target.clone()).or_default().saw(symptom);
                 }
             }
             Record::Fence => {
                 if let Topic::Intent(id) = entry.topic
-                    && let Some(intent) = self.intents.get_mut(&id)
+                    && let Some(intent) = self.intents.get_mut(id)
                 {
                     intent.fenced(entry.revision);
                 }
@@ -102,27 +122,24 @@ impl History {
         Ok(())
     }
 
-    fn admitted(&mut self, admission: &Admission, at: Timestamp) {
+    fn admitted(&mut self, admission: &Admission, revision: Revision, at: Timestamp) {
         self.reserved.remove(&admission.id);
         // The same id twice consumes one slot.
-        if self.intents.contains_key(&admission.id) {
+        if self.intents.knows(admission.id) {
             return;
         }
         let request = &admission.request;
-        self.causes.insert(request.cause.clone(), admission.id);
-        self.last.insert((request.target.clone(), request.action.kind()), admission.id);
         if request.undoes().is_none() {
-            self.windows.record(admission.id, request, admission.adds, at);
+            self.windows.record(request, admission.adds, at);
             // An undo bears its policy's name, and takes no waiter's place.
             self.waiting.remove(&WaitKey::of(request));
         }
-        self.open.entry(request.target.clone()).or_default().push(admission.id);
-        self.intents.insert(admission.id, Intent::new(admission, at));
+        self.intents.admit(admission, revision, at);
     }
 
-    fn deferred(&mut self, deferral: &Deferral, at: Timestamp) {
+    fn deferred(&mut self, deferral: &Deferral, revision: Revision, at: Timestamp) {
         let observed = deferral.request.evidence.observed_at;
-        let waiting = Waiting { deferral: deferral.clone(), since: at, refreshed_at: observed, joined: 0 };
+        let waiting = Waiting { revision, deferral: deferral.clone(), since: at, refreshed_at: observed, joined: 0 };
         self.waiting
             .entry(WaitKey::of(&deferral.request))
             .and_modify(|it| it.deferral.objections.clone_from(&deferral.objections))
@@ -131,22 +148,21 @@ impl History {
 
     fn happened(&mut self, id: IntentId, event: &Event, revision: Revision, at: Timestamp) -> Result<(), IllegalEvent> {
         // An entry of an intent whose admission was purged says nothing to anybody.
-        let Some(intent) = self.intents.get_mut(&id) else { return Ok(()) };
+        let Some(intent) = self.intents.get_mut(id) else { return Ok(()) };
         intent.apply(event, revision, at)?;
         if let Event::Closed { outcome, .. } = event {
             let (target, admitted_at) = (intent.request().target.clone(), intent.admitted_at());
-            if outcome.trips_breaker() && intent.request().undoes().is_none() {
-                self.failures.push_back(at);
-            }
-            if outcome.is_success() && intent.request().undoes().is_none() {
-                self.successes.insert(admitted_at);
-            }
-            if let Some(ids) = self.open.get_mut(&target) {
-                ids.retain(|it| *it != id);
-                if ids.is_empty() {
-                    self.open.remove(&target);
-                    self.symptoms.remove(&target);
+            if intent.request().undoes().is_none() {
+                if outcome.trips_breaker() {
+                    self.failures.push_back(at);
                 }
+                if outcome.is_success() {
+                    self.successes.insert(admitted_at);
+                }
+            }
+            self.intents.close(id, at);
+            if !self.intents.is_busy(&target) {
+                self.symptoms.remove(&target);
             }
         }
         Ok(())
@@ -163,7 +179,7 @@ impl History {
             }
             Verdict::Shadow(reasons) if reasons.is_empty() => {
                 if let Some(action) = note.action {
-                    self.shadows.insert((policy, note.target.clone(), action), at);
+                    self.shadows.record((policy, note.target.clone(), action), at);
                 }
             }
             _ => {}
@@ -171,8 +187,13 @@ impl History {
     }
 
     fn prune(&mut self) {
+        let now = self.at;
+        // People press them: there are never many.
+        self.pauses.retain(|_, it| it.told.1.until.is_none_or(|until| now < until));
         let Ok(before) = self.at.checked_sub(KEEP) else { return };
         self.windows.prune(before);
+        self.shadows.prune(before);
+        self.intents.forget(before);
         while self.failures.front().is_some_and(|at| *at < before) {
             self.failures.pop_front();
         }

@@ -1,6 +1,7 @@
 //! The life of an intent, as a fold over its events.
 
 mod attempt;
+mod kept;
 mod stage;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Attempt, Execution};
+pub(crate) use kept::Kept;
 pub use stage::{IllegalEvent, Stage, advance};
 
 use crate::action::{ActionRequest, OnFailure};

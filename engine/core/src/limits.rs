@@ -149,25 +149,6 @@ impl Default for Guardrails {
     }
 }
 
-impl Guardrails {
-    /// The longest time that any window looks back: history older than this decides nothing.
-    pub fn horizon(&self) -> SignedDuration {
-        let limits = &self.limits;
-        [
-            self.defaults.action_budget.per,
-            self.defaults.scale_up.per,
-            self.defaults.cooldown,
-            limits.cluster_budget.per,
-            limits.namespace_budget.per,
-            limits.breaker.per,
-            limits.breaker.probe_after,
-        ]
-        .into_iter()
-        .max()
-        .unwrap_or_default()
-    }
-}
-
 /// Whether `name` matches `pattern`, in which each `*` stands for any run of characters.
 pub fn glob(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');

@@ -1,6 +1,7 @@
 //! Did it help? kubectl's own rollout rules, tied to our generation; then stability; then whether the symptom is gone.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::action::{RecoveredBy, VerifySpec};
 use crate::facts::Sighting;
@@ -11,7 +12,7 @@ use crate::plan::Edit;
 use crate::record::Symptom;
 
 /// What was seen of a target's symptoms: only what came after our effect counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Symptoms {
     /// The newest signal that the symptom is there.
     pub present_at: Option<Timestamp>,

@@ -89,7 +89,7 @@ impl Why {
             Decided::Released(it) => Self::asked(decision, &it.request),
             Decided::Deferred(it) => {
                 let waiter = history.waiter(&WaitKey::of(&it.request)).filter(|waiter| waiter.since == line.at);
-                let became = history.intent(it.request.id(cluster)).map(|it| it.id().to_string());
+                let became = Some(it.request.id(cluster)).filter(|id| history.knows(*id)).map(|id| id.to_string());
                 let mut why = Self::asked(decision, &it.request);
                 why.open = waiter.is_some();
                 why.joined = waiter.map_or(0, |waiter| waiter.joined);

@@ -8,7 +8,7 @@ use super::{History, Waiting, Window};
 use crate::action::{ActionKind, Cause};
 use crate::deny::DenyReason;
 use crate::id::{IntentId, Revision};
-use crate::intent::{Intent, Stage};
+use crate::intent::Intent;
 use crate::record::{Admission, Pause, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
@@ -31,28 +31,34 @@ impl History {
 
     /// The pauses in force.
     pub fn pauses(&self, now: Timestamp) -> impl Iterator<Item = &(Timestamp, Pause)> {
-        self.pauses.values().filter(move |(_, pause)| pause.until.is_none_or(|until| now < until))
+        let told = self.pauses.values().map(|it| &it.told);
+        told.filter(move |(_, pause)| pause.until.is_none_or(|until| now < until))
     }
 
-    /// An intent by id, closed ones included.
+    /// An intent by id: open, or one of the newest that are closed.
     pub fn intent(&self, id: IntentId) -> Option<&Intent> {
-        self.intents.get(&id)
+        self.intents.get(id)
     }
 
-    /// Every intent.
+    /// Whether an id has been admitted, as far back as is remembered: longer than `intent` gives it whole.
+    pub fn knows(&self, id: IntentId) -> bool {
+        self.intents.knows(id)
+    }
+
+    /// Every intent that is open, and the newest that are closed.
     pub fn intents(&self) -> impl Iterator<Item = &Intent> {
-        self.intents.values()
+        self.intents.whole()
     }
 
     /// Intents that are not closed.
     pub fn open(&self) -> impl Iterator<Item = &Intent> {
-        self.open.values().flatten().filter_map(|id| self.intents.get(id))
+        self.intents.open()
     }
 
     /// The open intents on a target, and those about to be.
     pub fn open_on(&self, target: &Workload) -> Vec<IntentId> {
         let reserved = self.reserved.values().filter(|it| it.request.target == *target).map(|it| it.id);
-        self.open.get(target).into_iter().flatten().copied().chain(reserved).collect()
+        self.intents.open_on(target).chain(reserved).collect()
     }
 
     /// Slots in use: in the cluster, or in one namespace.
@@ -74,7 +80,12 @@ impl History {
     pub fn led_to(&self, cause: &Cause) -> Option<IntentId> {
         let (Cause::Signal(_) | Cause::Api(_)) = cause else { return None };
         let reserved = self.reserved.values().find(|it| it.request.cause == *cause).map(|it| it.id);
-        self.causes.get(cause).copied().or(reserved)
+        self.intents.led_to(cause).map(|(id, _)| id).or(reserved)
+    }
+
+    /// The sequence, in the stream of signals, of the delivery that a cause was admitted by.
+    pub fn delivered_by(&self, cause: &Cause) -> Option<u64> {
+        self.intents.led_to(cause).map(|(_, sequence)| sequence)
     }
 
     /// The last intent of a kind on a target, and when it ended; none while it is open.
@@ -84,17 +95,12 @@ impl History {
         {
             return Some((it.id, None));
         }
-        let id = self.last.get(&(target.clone(), kind))?;
-        let ended = match self.intents.get(id)?.stage() {
-            Stage::Closed { at, .. } => Some(*at),
-            _ => None,
-        };
-        Some((*id, ended))
+        self.intents.last(target, kind)
     }
 
     /// When a shadow policy last would have acted.
     pub fn last_shadow(&self, policy: &Arc<str>, target: &Workload, kind: ActionKind) -> Option<Timestamp> {
-        self.shadows.get(&(policy.clone(), target.clone(), kind)).copied()
+        self.shadows.last(policy, target, kind)
     }
 
     /// Actions of a kind on a target.

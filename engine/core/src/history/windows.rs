@@ -1,53 +1,61 @@
-//! Guardrail windows: sets of intents with their times, so that the same id twice consumes one slot.
+//! Guardrail windows: the times of what was admitted, by scope. The same id twice is recorded once (`super::intents` knows).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, ActionRequest};
-use crate::id::IntentId;
 use crate::workload::Workload;
 
 /// One admission in a window: when, and how much it counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Mark {
     at: Timestamp,
-    id: IntentId,
     weight: u32,
 }
 
 type Marks = VecDeque<Mark>;
 
-#[derive(Clone, Debug, Default)]
+/// Every scope's marks, oldest first. What is dropped is found by `order`, so that nothing else is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Windows {
+    #[serde(with = "super::pairs")]
     targets: BTreeMap<(Workload, ActionKind), Marks>,
+    #[serde(with = "super::pairs")]
     growth: BTreeMap<Workload, Marks>,
     namespaces: BTreeMap<Arc<str>, Marks>,
     cluster: Marks,
+    order: VecDeque<(Workload, ActionKind, bool)>,
 }
 
 impl Windows {
-    pub(super) fn record(&mut self, id: IntentId, request: &ActionRequest, adds: u32, at: Timestamp) {
-        let mark = Mark { at, id, weight: 1 };
-        let target = &request.target;
-        put(self.targets.entry((target.clone(), request.action.kind())).or_default(), mark);
-        put(self.namespaces.entry(target.namespace.clone()).or_default(), mark);
-        put(&mut self.cluster, mark);
+    /// An admission that was not recorded before.
+    pub(super) fn record(&mut self, request: &ActionRequest, adds: u32, at: Timestamp) {
+        // The fold's time never goes backwards, so the marks stay sorted.
+        let mark = Mark { at, weight: 1 };
+        let (target, kind) = (&request.target, request.action.kind());
+        self.targets.entry((target.clone(), kind)).or_default().push_back(mark);
+        self.namespaces.entry(target.namespace.clone()).or_default().push_back(mark);
+        self.cluster.push_back(mark);
         if adds > 0 {
-            put(self.growth.entry(target.clone()).or_default(), Mark { weight: adds, ..mark });
+            self.growth.entry(target.clone()).or_default().push_back(Mark { weight: adds, ..mark });
         }
+        self.order.push_back((target.clone(), kind, adds > 0));
     }
 
     pub(super) fn prune(&mut self, before: Timestamp) {
-        let Some(oldest) = self.cluster.front() else { return };
-        if oldest.at >= before {
-            return;
+        while self.cluster.front().is_some_and(|it| it.at < before) {
+            self.cluster.pop_front();
+            let Some((target, kind, grew)) = self.order.pop_front() else { return };
+            drop_first(&mut self.namespaces, target.namespace.clone());
+            if grew {
+                drop_first(&mut self.growth, target.clone());
+            }
+            drop_first(&mut self.targets, (target, kind));
         }
-        prune_map(&mut self.targets, before);
-        prune_map(&mut self.growth, before);
-        prune_map(&mut self.namespaces, before);
-        drop_before(&mut self.cluster, before);
     }
 
     pub(super) fn on_target(&self, target: &Workload, kind: ActionKind) -> Window<'_> {
@@ -67,23 +75,13 @@ impl Windows {
     }
 }
 
-fn put(marks: &mut Marks, mark: Mark) {
-    if !marks.iter().rev().any(|it| it.id == mark.id) {
-        // The fold's time never goes backwards, so the marks stay sorted.
-        marks.push_back(mark);
-    }
-}
-
-fn prune_map<K: Ord + Clone>(map: &mut BTreeMap<K, Marks>, before: Timestamp) {
-    map.retain(|_, marks| {
-        drop_before(marks, before);
-        !marks.is_empty()
-    });
-}
-
-fn drop_before(marks: &mut Marks, before: Timestamp) {
-    while marks.front().is_some_and(|it| it.at < before) {
-        marks.pop_front();
+/// Drops a scope's oldest mark, and with its last one the scope.
+fn drop_first<K: Ord>(scopes: &mut BTreeMap<K, Marks>, scope: K) {
+    if let Entry::Occupied(mut found) = scopes.entry(scope) {
+        found.get_mut().pop_front();
+        if found.get().is_empty() {
+            found.remove();
+        }
     }
 }
 

@@ -9,10 +9,8 @@ use serde_saphyr::{Location, Spanned};
 use super::fault::Fault;
 use super::raw::{RawBudget, RawLimits};
 use super::source::Source;
+use crate::history::LONGEST_WINDOW;
 use crate::limits::{Bounds, Budget, HardLimits, PolicyLimits};
-
-/// Budgets look back at most a day: the ledger's fold keeps no more.
-const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) struct Checks<'a> {
     pub(super) faults: &'a mut Vec<Fault>,
@@ -98,7 +96,16 @@ impl Checks<'_> {
         if raw.value.is_negative() {
             self.fault(source, &raw, format!("{what} is negative"), Some("write such as `90s`, `5m` or `0s`"));
         }
+        self.remembered(&raw, what, source);
         raw.value
+    }
+
+    /// What ended longer ago is forgotten, so a longer time would end early.
+    fn remembered(&mut self, raw: &Spanned<SignedDuration>, what: &str, source: &Source) {
+        if raw.value > LONGEST_WINDOW {
+            let message = format!("{what} is {:#}; it must be at most 24h", raw.value);
+            self.fault(source, raw, message, Some("nothing is remembered for longer than a day; write such as `12h`"));
+        }
     }
 
     /// A duration of which nothing would be left at zero.
@@ -118,6 +125,7 @@ impl Checks<'_> {
                 Some("write such as `90s`, `5m`, `1h30m` or `24h`"),
             );
         }
+        self.remembered(&raw, what, source);
         raw.value
     }
 

@@ -208,6 +208,11 @@ fn limits_that_limit_nothing_or_cross_the_clusters_are_refused() {
         "9:30 actionBudget: `max` is 0, so nothing could ever be done | to stop acting write `mode: disabled`, or press `flyball pause`",
     );
     check("{cooldown: 10m}", "{minConfidence: 2}", "9:31 minConfidence is 2; it is a probability, 0 to 1");
+    check(
+        "{cooldown: 10m}",
+        "{cooldown: 25h}",
+        "9:26 cooldown is 25h; it must be at most 24h | nothing is remembered for longer than a day; write such as `12h`",
+    );
     check("guardrails: {cooldown: 10m}", "verify: {timeout: 0s}", "9:21 timeout must be more than nothing");
 }
 
@@ -231,7 +236,7 @@ fn guardrails_that_make_no_sense_are_refused() {
     );
     check_guardrails(
         "  limits: {breaker: {failures: 0, per: 30m, probeAfter: 10m}}\n",
-        "4:21 a breaker needs at least one failure, within more than nothing and at most 24h",
+        "4:21 a breaker needs at least one failure, within more than nothing and at most 24h, and probes after at most 24h",
     );
     check_guardrails(
         "  limits: {concurrency: {cluster: 0}}\n",
@@ -245,6 +250,12 @@ fn guardrails_that_make_no_sense_are_refused() {
     check_guardrails(
         "  allow: {actions: [undo]}\n",
         "4:20 `undo` cannot be allowed or forbidden: a policy asks for it with `verify.onFailure`",
+    );
+    check_guardrails("  maxSignalAge: 8760h\n", "4:17 maxSignalAge is 8760h; it must be at most 24h");
+    check_guardrails("  limits: {minCooldown: 25h}\n", "4:25 minCooldown is 25h; it must be at most 24h…");
+    check_guardrails(
+        "  limits: {breaker: {failures: 1, per: 30m, probeAfter: 25h}}\n",
+        "4:21 a breaker needs at least one failure, within more than nothing and at most 24h, and probes after at most 24h",
     );
     check_guardrails(
         "  limits: {clusterBudget: {max: 5, per: 48h}}\n",

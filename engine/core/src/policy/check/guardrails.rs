@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_saphyr::Spanned;
 
-use super::{Checks, LONGEST_WINDOW};
+use super::Checks;
 use crate::action::ActionKind;
+use crate::history::LONGEST_WINDOW;
 use crate::limits::{Allow, Breaker, Guardrails, HardLimits, Protect};
 use crate::policy::raw::{GuardrailsSpec, RawAllow, RawBreaker, RawHardLimits, RawProtect, RawWindow};
 use crate::policy::source::Source;
@@ -76,8 +77,9 @@ impl Checks<'_> {
     fn breaker(&mut self, raw: &Spanned<RawBreaker>, source: &Source) -> Breaker {
         let RawBreaker { failures, per, probe_after } = raw.value;
         let within = per > SignedDuration::ZERO && per <= LONGEST_WINDOW;
-        if failures == 0 || !within || probe_after.is_negative() {
-            let message = "a breaker needs at least one failure, within more than nothing and at most 24h";
+        let probes = !probe_after.is_negative() && probe_after <= LONGEST_WINDOW;
+        if failures == 0 || !within || !probes {
+            let message = "a breaker needs at least one failure, within more than nothing and at most 24h, and probes after at most 24h";
             self.fault(source, raw, message, Some("write such as `{failures: 5, per: 30m, probeAfter: 10m}`"));
         }
         Breaker { failures, per, probe_after }

@@ -1,0 +1,161 @@
+//! The intents that are remembered: what is open and the newest that are closed whole, of the others a few words.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{ActionKind, Cause};
+use crate::id::{IntentId, Revision};
+use crate::intent::{Intent, Kept};
+use crate::record::Admission;
+use crate::workload::Workload;
+
+/// Closed intents that are kept whole, for people: some kilobytes each, and more than anybody scrolls.
+const WHOLE: usize = 2_000;
+
+/// The intents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Intents {
+    /// Every id that is remembered, and the entry that admitted it.
+    #[serde(with = "super::pairs")]
+    known: BTreeMap<IntentId, Revision>,
+    #[serde(with = "super::pairs")]
+    whole: BTreeMap<IntentId, Kept>,
+    #[serde(with = "super::pairs")]
+    open: BTreeMap<Workload, Vec<IntentId>>,
+    /// What a cause led to, and the delivery that brought it.
+    #[serde(with = "super::pairs")]
+    causes: BTreeMap<Cause, (IntentId, u64)>,
+    #[serde(with = "super::pairs")]
+    last: BTreeMap<(Workload, ActionKind), (IntentId, Option<Timestamp>)>,
+    /// What is closed, the first that ended first.
+    ended: VecDeque<Ended>,
+    /// How many of `ended` are no longer whole.
+    stripped: usize,
+    /// By an open parent: its undo, which would no longer be whole if the parent did not have to learn how it ended.
+    #[serde(with = "super::pairs")]
+    awaited: BTreeMap<IntentId, IntentId>,
+}
+
+/// A closed intent in a few words: what it takes to forget it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Ended {
+    id: IntentId,
+    at: Timestamp,
+    cause: Cause,
+    target: Workload,
+    kind: ActionKind,
+}
+
+impl Intents {
+    pub(super) fn knows(&self, id: IntentId) -> bool {
+        self.known.contains_key(&id)
+    }
+
+    pub(super) fn get(&self, id: IntentId) -> Option<&Intent> {
+        self.whole.get(&id).map(Kept::intent)
+    }
+
+    pub(super) fn get_mut(&mut self, id: IntentId) -> Option<&mut Intent> {
+        self.whole.get_mut(&id).map(Kept::intent_mut)
+    }
+
+    pub(super) fn whole(&self) -> impl Iterator<Item = &Intent> {
+        self.whole.values().map(Kept::intent)
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = &Intent> {
+        self.open.values().flatten().filter_map(|id| self.get(*id))
+    }
+
+    pub(super) fn open_on(&self, target: &Workload) -> impl Iterator<Item = IntentId> {
+        self.open.get(target).into_iter().flatten().copied()
+    }
+
+    /// Whether an intent on the target is open.
+    pub(super) fn is_busy(&self, target: &Workload) -> bool {
+        self.open.contains_key(target)
+    }
+
+    pub(super) fn led_to(&self, cause: &Cause) -> Option<(IntentId, u64)> {
+        self.causes.get(cause).copied()
+    }
+
+    pub(super) fn last(&self, target: &Workload, kind: ActionKind) -> Option<(IntentId, Option<Timestamp>)> {
+        self.last.get(&(target.clone(), kind)).copied()
+    }
+
+    /// The oldest entry that admitted one of them.
+    pub(super) fn oldest(&self) -> Option<Revision> {
+        self.known.values().min().copied()
+    }
+
+    pub(super) fn admit(&mut self, admission: &Admission, revision: Revision, at: Timestamp) {
+        let (id, request) = (admission.id, &admission.request);
+        self.known.insert(id, revision);
+        self.causes.insert(request.cause.clone(), (id, request.evidence.sequence));
+        self.last.insert((request.target.clone(), request.action.kind()), (id, None));
+        self.open.entry(request.target.clone()).or_default().push(id);
+        self.whole.insert(id, Kept(Arc::new(Intent::new(admission, at))));
+    }
+
+    /// Notes that an open intent has ended.
+    pub(super) fn close(&mut self, id: IntentId, at: Timestamp) {
+        let Some(intent) = self.get(id) else { return };
+        let request = intent.request();
+        let (cause, target, kind) = (request.cause.clone(), request.target.clone(), request.action.kind());
+        if let Some(ids) = self.open.get_mut(&target) {
+            ids.retain(|it| *it != id);
+            if ids.is_empty() {
+                self.open.remove(&target);
+            }
+        }
+        if let Some((last, ended)) = self.last.get_mut(&(target.clone(), kind))
+            && *last == id
+        {
+            *ended = Some(at);
+        }
+        if let Some(undo) = self.awaited.remove(&id) {
+            self.whole.remove(&undo);
+        }
+        self.ended.push_back(Ended { id, at, cause, target, kind });
+        while self.ended.len() - self.stripped > WHOLE {
+            self.strip(self.ended[self.stripped].id);
+            self.stripped += 1;
+        }
+    }
+
+    /// Lets an intent be no longer whole, unless somebody has yet to learn how it ended.
+    fn strip(&mut self, id: IntentId) {
+        let parent = self.get(id).and_then(|it| it.request().undoes());
+        match parent {
+            Some(parent) if self.get(parent).is_some_and(Intent::is_open) => {
+                self.awaited.insert(parent, id);
+            }
+            _ => {
+                self.whole.remove(&id);
+            }
+        }
+    }
+
+    /// Forgets what ended before.
+    pub(super) fn forget(&mut self, before: Timestamp) {
+        while self.ended.front().is_some_and(|it| it.at < before) {
+            let Some(Ended { id, cause, target, kind, .. }) = self.ended.pop_front() else { return };
+            match self.stripped.checked_sub(1) {
+                Some(fewer) => self.stripped = fewer,
+                None => self.strip(id),
+            }
+            self.known.remove(&id);
+            if self.causes.get(&cause).is_some_and(|(led_to, _)| *led_to == id) {
+                self.causes.remove(&cause);
+            }
+            let last = (target, kind);
+            if self.last.get(&last).is_some_and(|(it, _)| *it == id) {
+                self.last.remove(&last);
+            }
+        }
+    }
+}
