@@ -2,7 +2,6 @@
 //! shows whether memory grows. At the end everything is healed, and every signal, effect and window is accounted for.
 
 mod account;
-mod fleet;
 mod load;
 mod memory;
 mod recovery;
@@ -18,9 +17,8 @@ use flyball_devcluster::{Cluster, NatsServer, Workload, wait_until, workloads};
 use jiff::Timestamp;
 
 use crate::random::Random;
-use crate::rig::Rig;
+use crate::rig::{Replica, Rig};
 use account::{Findings, Killed};
-use fleet::Fleet;
 use load::{Load, Sent};
 use memory::Memory;
 
@@ -69,14 +67,14 @@ pub struct Args {
 /// It could not be run.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let nats = NatsServer::start()?;
-    let rig = Rig::on("soak", Cluster::shared(), &nats.url());
-    let kept = if args.recovery { recovery::measure(&rig, args.rounds)? } else { soak(args, &rig)? };
+    let mut rig = Rig::on("soak", Cluster::shared(), &nats.url());
+    let kept = if args.recovery { recovery::measure(&mut rig, args.rounds)? } else { soak(args, &mut rig)? };
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn soak(args: &Args, rig: &Rig) -> Result<bool> {
+fn soak(args: &Args, rig: &mut Rig) -> Result<bool> {
     let names = workloads_of(rig, args.workloads)?;
-    let mut fleet = Fleet::new(rig, &windows::policies())?;
+    windows::install(rig);
     println!(
         "soak: seed {}, {} replicas of which {} are killed, {} workloads, {} signals/s",
         args.seed,
@@ -85,8 +83,9 @@ fn soak(args: &Args, rig: &Rig) -> Result<bool> {
         args.workloads,
         args.rate
     );
-    let steady = fleet.add("steady")?;
-    let mortals: Vec<usize> = (0..args.mortals).map(|n| fleet.add(&format!("mortal-{n}"))).collect::<Result<_>>()?;
+    let steady = rig.add("steady");
+    let mortals: Vec<Arc<Replica>> = (0..args.mortals).map(|n| rig.add(&format!("mortal-{n}"))).collect();
+    rig.replicas().iter().for_each(|it| rig.start_replica(&it.name));
     let stop = Arc::new(AtomicBool::new(false));
     let load = Load::new(rig, names, args.seed, args.rate);
     let publishing = std::thread::spawn({
@@ -94,25 +93,19 @@ fn soak(args: &Args, rig: &Rig) -> Result<bool> {
         move || load.run(&stop)
     });
     let length = Duration::from_secs(args.minutes * 60 + args.seconds);
-    let (kills, memory) = storm(args, &mut fleet, steady, &mortals, length)?;
+    let (kills, memory) = storm(args, &steady, &mortals, length)?;
     stop.store(true, Ordering::Relaxed);
     let sent = publishing.join().expect("the publisher does not panic")?;
     println!("healing: {} signals sent, {} kills", sent.len(), kills.len());
     let healing = Instant::now();
-    fleet.heal()?;
+    rig.replicas().iter().for_each(|it| rig.wait_ready_of(&it.name));
     settled(rig)?;
     println!("healed within {:.1} s", healing.elapsed().as_secs_f64());
     report(rig, &sent, &kills, &memory)
 }
 
 /// Kills until the time is up; samples the memory of the one that lives.
-fn storm(
-    args: &Args,
-    fleet: &mut Fleet,
-    steady: usize,
-    mortals: &[usize],
-    length: Duration,
-) -> Result<(Vec<Killed>, Memory)> {
+fn storm(args: &Args, steady: &Replica, mortals: &[Arc<Replica>], length: Duration) -> Result<(Vec<Killed>, Memory)> {
     let mut random = Random::new(args.seed);
     let (start, mut kills, mut memory) = (Instant::now(), Vec::new(), Memory::default());
     let pause = |random: &mut Random| Duration::from_millis(args.every / 2 + random.below(args.every.max(1)));
@@ -120,21 +113,22 @@ fn storm(
     while start.elapsed() < length {
         let now = start.elapsed();
         if now >= next_sample {
-            memory.add(now, fleet.resident(steady)?);
+            memory.look(now, steady.pid().context("the steady replica runs")?)?;
             next_sample = now + SAMPLE;
         }
         if now >= next_kill && !mortals.is_empty() {
-            let victim = *random.pick(mortals);
-            kills.push(Killed { replica: fleet.name(victim).to_owned(), at: Timestamp::now() });
-            fleet.kill(victim)?;
-            fleet.launch(victim)?;
+            let victim = random.pick(mortals);
+            victim.ensure_running()?;
+            kills.push(Killed { replica: victim.name.clone(), at: Timestamp::now() });
+            victim.kill();
+            victim.launch();
             next_kill = now + pause(&mut random);
         }
         if now >= next_line {
             println!("{:>5.0} s  {:>5} kills  RSS {:>6} KiB", now.as_secs_f64(), kills.len(), memory.newest());
             next_line = now + PROGRESS;
         }
-        fleet.ensure_lives(steady)?;
+        steady.ensure_running()?;
         // The pace of the storm itself, not a wait for anything.
         std::thread::sleep(Duration::from_millis(20));
     }

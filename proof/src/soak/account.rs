@@ -175,7 +175,7 @@ pub(super) fn effects(rig: &Rig, entries: &[Entry], findings: &mut Findings) -> 
             findings.violations.push(format!("S1: {} effects of {id}", effects.len()));
         }
         let received = effects[0].received.parse::<Timestamp>().context("the time of an audit entry")?;
-        if !attempted(intent).is_some_and(|at| at <= received) {
+        if attempted(intent).is_none_or(|at| at > received) {
             findings.violations.push(format!("S2: an effect of {id} before its entry"));
         }
     }

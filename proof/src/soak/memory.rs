@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+
 /// What a fresh process takes until its caches and pools have their size; it is left out of the slope.
 const WARM_UP: Duration = Duration::from_secs(60);
 
@@ -10,8 +12,16 @@ const WARM_UP: Duration = Duration::from_secs(60);
 pub(super) struct Memory(Vec<(Duration, u64)>);
 
 impl Memory {
-    /// One look.
-    pub(super) fn add(&mut self, at: Duration, kib: u64) {
+    /// One look at the process `pid`.
+    pub(super) fn look(&mut self, at: Duration, pid: u32) -> Result<()> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process without memory")?;
+        let kib = line.trim().trim_end_matches("kB").trim();
+        self.add(at, kib.parse().with_context(|| format!("reading {line:?}"))?);
+        Ok(())
+    }
+
+    fn add(&mut self, at: Duration, kib: u64) {
         self.0.push((at, kib));
     }
 

@@ -6,9 +6,8 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use futures::StreamExt;
 
-use super::fleet::Fleet;
 use super::{consumer, settled, windows, workloads_of};
-use crate::rig::{Rig, SOON, rca};
+use crate::rig::{Replica, Rig, SOON, rca};
 
 /// Signals that are pending at the kill.
 const PENDING: u64 = 10_000;
@@ -20,10 +19,11 @@ const ALLOWED: Duration = Duration::from_secs(2);
 const BATCH: usize = 512;
 
 /// Runs so many rounds and says whether each kept the bar.
-pub(super) fn measure(rig: &Rig, rounds: u32) -> Result<bool> {
+pub(super) fn measure(rig: &mut Rig, rounds: u32) -> Result<bool> {
     let names = workloads_of(rig, WORKLOADS)?;
-    let mut fleet = Fleet::new(rig, &windows::policies())?;
-    let engine = fleet.add("one")?;
+    windows::install(rig);
+    let engine = rig.add("one");
+    rig.start_replica("one");
     // Every workload is helped once and rests then: what follows is denied, as most signals are in life.
     for name in &names {
         rig.rca(name, "first", "memory_leak");
@@ -33,7 +33,7 @@ pub(super) fn measure(rig: &Rig, rounds: u32) -> Result<bool> {
     let mut kept = true;
     for round in 1..=rounds {
         let idle = does_nothing(rig, &names, round)?;
-        let took = caught_up(rig, &mut fleet, engine, &names, round)?;
+        let took = caught_up(rig, &engine, &names, round)?;
         let limit = ALLOWED + idle * 3;
         kept &= took <= limit;
         let verdict = if took <= limit { "kept" } else { "MISSED" };
@@ -48,16 +48,16 @@ pub(super) fn measure(rig: &Rig, rounds: u32) -> Result<bool> {
 }
 
 /// Publishes while the engine stands still, kills it, and waits for its successor to settle the last one.
-fn caught_up(rig: &Rig, fleet: &mut Fleet, engine: usize, names: &[String], round: u32) -> Result<Duration> {
+fn caught_up(rig: &Rig, engine: &Replica, names: &[String], round: u32) -> Result<Duration> {
     let before = rig.runtime.block_on(consumer(rig))?;
     ensure!(before == (0, 0), "{before:?} signals are left of the round before");
-    fleet.stop(engine)?;
+    engine.freeze();
     let last = publish(rig, &rig.name, names, round)?;
     let (waiting, given) = rig.runtime.block_on(consumer(rig))?;
     ensure!(waiting + given == PENDING, "{waiting} and {given} are pending");
     let start = Instant::now();
-    fleet.kill(engine)?;
-    fleet.launch(engine)?;
+    engine.kill();
+    engine.launch();
     rig.runtime.block_on(async {
         let context = rig.jetstream().await;
         let stream = context.get_stream("FLYBALL_SIGNALS").await.context("the stream of signals")?;

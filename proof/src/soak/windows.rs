@@ -10,7 +10,7 @@ use flyball_core::workload::Workload;
 use jiff::{SignedDuration, Timestamp};
 
 use super::account::Findings;
-use crate::rig::policy;
+use crate::rig::{Rig, policy};
 
 /// Rest after an action.
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(12);
@@ -21,8 +21,8 @@ const TARGET: (usize, SignedDuration) = (12, SignedDuration::from_mins(5));
 /// Rollouts at once.
 const SLOTS: u32 = 8;
 
-/// The policy files: restarts, one replica more, one replica less.
-pub(super) fn policies() -> Vec<(&'static str, String)> {
+/// Writes the policy files: restarts, one replica more, one replica less.
+pub(super) fn install(rig: &mut Rig) {
     let limits = format!(
         "  guardrails: {{cooldown: {}s, actionBudget: {{max: {}, per: {}s}}, replicas: {{min: 1, max: 4}}, scaleUp: {{max: 1000, per: 1h}}}}\n",
         COOLDOWN.as_secs(),
@@ -47,12 +47,10 @@ spec:
         CLUSTER.0,
         CLUSTER.1.as_secs()
     );
-    vec![
-        ("restart.yaml", of("restart", "{signal: rca, causes: [memory_leak]}", "{restart: {}}")),
-        ("more.yaml", of("more", "{signal: anomaly, types: [resource]}", "{scale: {by: 1}}")),
-        ("less.yaml", of("less", "{signal: anomaly, types: [other]}", "{scale: {by: -1}}")),
-        ("guardrails.yaml", guardrails),
-    ]
+    rig.policy("restart.yaml", &of("restart", "{signal: rca, causes: [memory_leak]}", "{restart: {}}"))
+        .policy("more.yaml", &of("more", "{signal: anomaly, types: [resource]}", "{scale: {by: 1}}"))
+        .policy("less.yaml", &of("less", "{signal: anomaly, types: [other]}", "{scale: {by: -1}}"))
+        .policy("guardrails.yaml", &guardrails);
 }
 
 /// G1, G2 and G3 of the ledger protocol.
