@@ -1,7 +1,7 @@
 //! Start in order, stop in reverse. Every task is owned here, named and awaited; if one ends early the process ends.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -11,7 +11,6 @@ use flyball_core::policy::PolicySet;
 use flyball_core::ports::Ports;
 use flyball_core::record::{Record, Started};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +22,7 @@ use crate::notes::Notes;
 use crate::pipeline::Engine;
 use crate::ready::Readiness;
 use crate::recent::Recent;
+use crate::replicas::{self, Peers};
 use crate::telemetry::Telemetry;
 use crate::waiting;
 
@@ -37,6 +37,8 @@ const GRACE: Duration = Duration::from_secs(20);
 pub struct Settings {
     /// This replica's stable name.
     pub replica: Arc<str>,
+    /// A name that no other process has, and that sorts after those of earlier processes: a UUIDv7.
+    pub process: Arc<str>,
     /// How messages become signals; names the cluster.
     pub reader: Reader,
     /// The policies.
@@ -62,12 +64,11 @@ impl App {
     /// The ledger cannot be read.
     pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry) -> Result<Self> {
         let (book, tail) = Book::open(ports.ledger.clone(), ports.clock.clone()).await?;
-        let process: Arc<str> = uuid::Uuid::now_v7().to_string().into();
-        let writer = Writer { replica: settings.replica.clone(), process, epoch: 0 };
+        let writer = Writer { replica: settings.replica.clone(), process: settings.process, epoch: 0 };
         let digest = settings.policies.digest.clone();
         let cluster = settings.reader.cluster.clone();
         let engine = Arc::new(Engine {
-            admitter: Admitter::new(book.clone(), cluster.clone(), writer),
+            admitter: Admitter::new(book.clone(), cluster.clone(), writer.clone()),
             book: book.clone(),
             cluster: ports.cluster.clone(),
             clock: ports.clock.clone(),
@@ -76,12 +77,13 @@ impl App {
             cluster_name: cluster,
             drivers: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            gate: RwLock::new(()),
+            peers: Mutex::new(Peers::new(writer)),
+            driving: Mutex::default(),
         });
         let (notes, writing) = Notes::open(book.clone(), ports.clock.clone());
         let mut app = Self {
             engine: engine.clone(),
-            readiness: Arc::new(Readiness::of(&["ledger", "cluster", "signals", "policies", "clock"])),
+            readiness: Arc::new(Readiness::of(&["ledger", "cluster", "signals", "policies", "clock", "heartbeat"])),
             recent: Arc::default(),
             tasks: JoinSet::new(),
             tail: JoinSet::new(),
@@ -91,7 +93,11 @@ impl App {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         book.note(Record::Started(Started { replica: settings.replica.clone(), policies: digest, version })).await;
         app.readiness.set("policies", Ok(()));
-        resume(&engine, &settings.replica);
+        // What an earlier process of ours left open is taken up at once.
+        replicas::left_open(&engine).into_iter().for_each(|id| engine.start(id));
+        app.spawn("heartbeat", replicas::beat(engine.clone(), ports.replicas.clone(), app.readiness.clone()));
+        let listening = replicas::attend(engine.clone(), ports.replicas.clone());
+        app.tasks.spawn(async move { ("replicas", listening.await) });
         app.spawn("notes", writing);
         app.spawn("waiting room", waiting::attend(engine.clone()));
         let intake = Intake::new(engine.clone(), settings.reader, notes, app.recent.clone());
@@ -144,18 +150,6 @@ impl App {
         self.tasks.shutdown().await;
         self.tail.shutdown().await;
         self.engine.telemetry.shutdown().await;
-    }
-}
-
-/// Drives what this replica had open. An undo is driven by its parent.
-fn resume(engine: &Arc<Engine>, replica: &str) {
-    let open: Vec<_> = {
-        let history = engine.book.history();
-        let mine = history.open().filter(|it| *it.writer().replica == *replica && it.request().undoes().is_none());
-        mine.map(flyball_core::intent::Intent::id).collect()
-    };
-    for id in open {
-        engine.start(id);
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use flyball_core::action::ActionRequest;
 use flyball_core::facts::{Sighting, Snapshot};
-use flyball_core::intent::{Attempt, Execution};
+use flyball_core::intent::{Attempt, Execution, Fence};
 use flyball_core::ports::{Answer, Cluster, PortError};
 use flyball_core::workload::Workload;
 use http::HeaderValue;
@@ -155,6 +155,10 @@ impl Cluster for KubeCluster {
 
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution> {
         Box::pin(async move { execute::send(&self.door, &attempt).await })
+    }
+
+    fn fence(&self, fence: Fence) -> Answer<'_, Execution> {
+        Box::pin(async move { execute::fence(&self.door, &fence).await })
     }
 
     fn sight<'a>(

@@ -16,6 +16,7 @@ use crate::app::{App, Settings};
 use crate::clock::TokioClock;
 use crate::intake::{Inbox, Reader};
 use crate::ledger::FileLedger;
+use crate::replicas::Alone;
 use crate::telemetry::Telemetry;
 use crate::wire::Simulated;
 use told::Told;
@@ -107,13 +108,19 @@ async fn stage(form: Form) -> Result<Vec<SceneResult>> {
     let simulated = Simulated::new(clock.clone());
     let inbox = Arc::new(Inbox::open(&folder.path().join("signals.redb"), clock.clone())?);
     let ledger = Arc::new(FileLedger::open(&folder.path().join("ledger.redb"), clock.clone())?);
-    let ports = flyball_core::ports::Ports { signals: inbox.clone(), ledger, cluster: simulated.cluster(), clock };
+    let ports = flyball_core::ports::Ports {
+        signals: inbox.clone(),
+        ledger,
+        cluster: simulated.cluster(),
+        replicas: Arc::<Alone>::default(),
+        clock,
+    };
     let reader = Reader {
         cluster: "demo".into(),
         namespace: crate::wire::SHOP.into(),
         aliases: std::collections::BTreeMap::new(),
     };
-    let settings = Settings { replica: "demo".into(), reader, policies: load(&POLICIES)? };
+    let settings = Settings { replica: "demo".into(), process: "1".into(), reader, policies: load(&POLICIES)? };
     let app = App::start(ports.clone(), settings, Telemetry::disabled()).await?;
     let told = Told::new(form == Form::Text, noon);
     let results = scenes::play(&app, &simulated, &inbox, &ports, told).await;

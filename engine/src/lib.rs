@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod publish;
 pub mod ready;
 pub mod recent;
+pub mod replicas;
 pub mod run;
 pub mod telemetry;
 pub mod view;

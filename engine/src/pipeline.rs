@@ -6,7 +6,8 @@ mod read_back;
 mod undo;
 mod watch;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use flyball_core::action::ActionRequest;
@@ -21,12 +22,12 @@ use flyball_core::ports::{Clock, Cluster, PortError};
 use flyball_core::record::{Deferral, Record, WaitKey};
 use flyball_core::signal::Signal;
 use jiff::Timestamp;
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admit::{Admittance, Admitter};
 use crate::ledger::Book;
+use crate::replicas::Peers;
 use crate::telemetry::Telemetry;
 
 /// Requests that may wait at once. A room fuller than this would be judged for so long that its signals expire in it.
@@ -52,8 +53,10 @@ pub struct Engine {
     pub drivers: TaskTracker,
     /// Set once: finish the step you are in, then stop.
     pub stopping: CancellationToken,
-    /// Held to send, taken whole to pause: a pause is acknowledged when nothing is on its way any more.
-    pub gate: RwLock<()>,
+    /// The other replicas, as far as they were heard.
+    pub peers: Mutex<Peers>,
+    /// What this process drives.
+    pub driving: Mutex<BTreeSet<IntentId>>,
 }
 
 /// Stops the process if the task that owns it panics.
@@ -224,14 +227,26 @@ impl Engine {
         tracing::info!(intent = %id, %policy, %target, change, trace_id, "Acts");
     }
 
-    /// Starts to drive an intent.
+    /// Starts to drive an intent, unless it is being driven already.
     pub fn start(self: &Arc<Self>, id: IntentId) {
-        let (engine, stopping) = (self.clone(), self.stopping.clone());
+        if !lock(&self.driving).insert(id) {
+            return;
+        }
         // An intent that nobody drives would keep its slot and its target: better to stop, and to take it up again.
-        let alarm = OnPanic(stopping);
+        let (engine, alarm) = (self.clone(), OnPanic(self.stopping.clone()));
         self.drivers.spawn(async move {
             let _alarm = alarm;
-            engine.drive(id).await;
+            engine.clone().drive(id).await;
+            lock(&engine.driving).remove(&id);
         });
     }
+
+    /// The other replicas, as far as they were heard. Held for a moment only, never over an await.
+    pub fn peers(&self) -> MutexGuard<'_, Peers> {
+        lock(&self.peers)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

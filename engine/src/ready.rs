@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The parts that have to be ready, by name: `ledger`, `cluster`, `signals`, `policies`, `clock`. A part that nobody has
+/// The parts that have to be ready, by name: `ledger`, `cluster`, `signals`, `policies`, `clock`, `heartbeat`. A part that nobody has
 /// reported on yet is not ready.
 #[derive(Debug)]
 pub struct Readiness(Mutex<BTreeMap<&'static str, Result<(), String>>>);

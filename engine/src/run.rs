@@ -98,7 +98,8 @@ async fn start(
     }
     let aliases = config.services.clone();
     let reader = Reader { cluster: config.cluster.clone(), namespace: config.namespace.clone(), aliases };
-    let settings = Settings { replica: config.replica.clone(), reader: reader.clone(), policies };
+    let process = uuid::Uuid::now_v7().to_string().into();
+    let settings = Settings { replica: config.replica.clone(), process, reader: reader.clone(), policies };
     let metrics = telemetry.clone();
     let mut app = App::start(wired.ports, settings, telemetry).await?;
     if let Some(kube) = wired.kube {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use backon::{ExponentialBuilder, Retryable};
-use flyball_core::ports::{Clock, Cluster, Ledger, Ports, Signals};
+use flyball_core::ports::{Clock, Cluster, Ledger, Ports, Replicas, Signals};
 use tempfile::TempDir;
 
 use crate::cluster::{KubeCluster, Observer, Options as KubeOptions};
@@ -18,6 +18,7 @@ use crate::config::{Config, LedgerPlace};
 use crate::intake::{Inbox, JetStreamSignals};
 use crate::ledger::{FileLedger, JetStreamLedger, JetStreamOptions};
 use crate::publish::Publish;
+use crate::replicas::{Alone, JetStreamReplicas};
 
 pub use embedded::{SHOP, Simulated};
 pub use publisher::NatsPublisher;
@@ -60,6 +61,11 @@ pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obse
         Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?)
     })
     .await;
+    // A file has one process, whatever else is on the bus.
+    let replicas: Arc<dyn Replicas> = match config.ledger {
+        Some(LedgerPlace::File(_)) => Arc::<Alone>::default(),
+        _ => Arc::new(patiently("the replicas", || replicas(config, nats.clone())).await),
+    };
     let publish = NatsPublisher::new(nats, config.cluster.clone(), config.namespace.clone());
     let cluster = Arc::new(kube);
     let described = vec![
@@ -67,7 +73,7 @@ pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obse
         format!("ledger {}", describe_ledger(config)),
         format!("cluster {}", cluster.url()),
     ];
-    let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), clock };
+    let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), replicas, clock };
     Ok(Wired { ports, publish: Arc::new(publish), kube: Some(cluster), described, temporary: None })
 }
 
@@ -96,6 +102,10 @@ pub async fn mixed(
         described.push("signals in process, fed over HTTP".into());
         (inbox.clone(), inbox)
     };
+    let replicas: Arc<dyn Replicas> = match (&config.ledger, &nats) {
+        (Some(LedgerPlace::Nats), Some(nats)) => Arc::new(replicas(config, nats.clone()).await?),
+        _ => Arc::<Alone>::default(),
+    };
     let ledger: Arc<dyn Ledger> = match (&config.ledger, nats) {
         (Some(LedgerPlace::Nats), None) => return Err(anyhow!("--ledger nats needs --nats")),
         (Some(LedgerPlace::Nats), Some(nats)) => self::ledger(config, nats, clock.clone()).await?,
@@ -115,7 +125,7 @@ pub async fn mixed(
         described.push("cluster simulated, namespace shop".into());
         (simulated.cluster(), None, Some(simulated))
     };
-    let ports = Ports { signals, ledger, cluster, clock };
+    let ports = Ports { signals, ledger, cluster, replicas, clock };
     Ok((Wired { ports, publish, kube, described, temporary: Some(temporary) }, simulated))
 }
 
@@ -147,6 +157,10 @@ async fn ledger(config: &Config, nats: async_nats::Client, clock: Arc<dyn Clock>
         Some(LedgerPlace::File(path)) => Arc::new(FileLedger::open(path, clock)?),
         _ => Arc::new(JetStreamLedger::connect(nats, &config.cluster, JetStreamOptions::default()).await?),
     })
+}
+
+async fn replicas(config: &Config, nats: async_nats::Client) -> Result<JetStreamReplicas> {
+    Ok(JetStreamReplicas::connect(nats, &config.cluster).await?)
 }
 
 /// Repeats until it works: nothing is lost by trying to connect again.

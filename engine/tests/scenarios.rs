@@ -32,20 +32,31 @@ struct Scenario {
     start: Timestamp,
     policies: String,
     signals: u64,
+    boots: u64,
 }
 
 impl Scenario {
     fn new() -> Self {
         let start: Timestamp = "2026-01-15T10:00:00Z".parse().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
-        Self { world: World::new(7, clock.clone()), clock, app: None, start, policies: String::new(), signals: 0 }
+        Self {
+            world: World::new(7, clock.clone()),
+            clock,
+            app: None,
+            start,
+            policies: String::new(),
+            signals: 0,
+            boots: 0,
+        }
     }
 
     async fn boot(&mut self) {
         let reader = Reader { cluster: "sim".into(), namespace: "shop".into(), aliases: BTreeMap::new() };
         let policies = flyball_core::policy::load(&[("scenario".to_owned(), self.policies.clone())])
             .unwrap_or_else(|error| panic!("{error}"));
-        let settings = Settings { replica: "one".into(), reader, policies };
+        self.boots += 1;
+        let process = self.boots.to_string().into();
+        let settings = Settings { replica: "one".into(), process, reader, policies };
         self.app = Some(App::start(self.world.ports(), settings, Telemetry::disabled()).await.unwrap());
     }
 
@@ -108,7 +119,6 @@ impl Scenario {
         let pause =
             Pause { id: "p1".into(), scope: PauseScope::All, reason: "a look".into(), by: "ana".into(), until: None };
         assert!(engine.admitter.write(|_| Some(Record::Paused(pause.clone()))).await);
-        drop(engine.gate.write().await);
     }
 
     async fn resume(&self) {

@@ -13,6 +13,8 @@ use crate::workload::{Workload, WorkloadKind};
 pub const STAMP_INTENT: &str = "flyball.dev/intent";
 /// Annotation on a target: when that was (the intent's time) and the action's kind, `2026-01-10T01:00:00Z restart`.
 pub const STAMP_LAST_ACTION: &str = "flyball.dev/last-action";
+/// Annotation on a target: the last send that was fenced off, `<intent> <number>`. It answers "can it still land?".
+pub const STAMP_FENCE: &str = "flyball.dev/fence";
 /// Annotation on a workload or namespace: leave it alone.
 pub const OPT_OUT: &str = "flyball.dev/paused";
 
@@ -51,6 +53,12 @@ impl Snapshot {
     /// The intent that stamped the object last.
     pub fn stamp(&self) -> Option<IntentId> {
         self.annotations.get(STAMP_INTENT)?.parse().ok()
+    }
+
+    /// The send that was fenced off last: whose, and which.
+    pub fn fence(&self) -> Option<(IntentId, u32)> {
+        let (intent, number) = self.annotations.get(STAMP_FENCE)?.split_once(' ')?;
+        Some((intent.parse().ok()?, number.parse().ok()?))
     }
 
     /// Digest of `spec`.

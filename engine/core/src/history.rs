@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use windows::Window;
 
 use crate::id::{IntentId, Revision};
-use crate::intent::{Event, IllegalEvent};
+use crate::intent::{Event, IllegalEvent, Stage};
 use crate::record::{Admission, Deferral, Entry, Folded, Pause, Record, Topic, Verdict, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
@@ -150,7 +150,7 @@ impl History {
         // An entry of an intent whose admission was purged says nothing to anybody.
         let Some(intent) = self.intents.get_mut(id) else { return Ok(()) };
         intent.apply(event, revision, at)?;
-        if let Event::Closed { outcome, .. } = event {
+        if let Stage::Closed { outcome, .. } = *intent.stage() {
             let (target, admitted_at) = (intent.request().target.clone(), intent.admitted_at());
             if intent.request().undoes().is_none() {
                 if outcome.trips_breaker() {

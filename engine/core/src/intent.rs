@@ -1,6 +1,7 @@
 //! The life of an intent, as a fold over its events.
 
 mod attempt;
+mod fence;
 mod kept;
 mod stage;
 
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Attempt, Execution};
+pub use fence::Fence;
 pub(crate) use kept::Kept;
 pub use stage::{IllegalEvent, Stage, advance};
 
@@ -67,6 +69,24 @@ pub enum Event {
         /// Who.
         by: Writer,
     },
+    /// A person wants it to end before it has an effect.
+    CancelAsked {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A person's word settles a send that could not be read back: the end.
+    Resolved {
+        /// Whether they say that it landed.
+        applied: bool,
+        /// Whether a fence keeps every copy of it from landing later. Without one, only their word does.
+        fenced: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// The end.
     Closed {
         /// How.
@@ -96,6 +116,9 @@ pub struct Intent {
     writer: Writer,
     stage: Stage,
     attempts: u32,
+    /// The epoch of the process that sent last.
+    sent_in: u32,
+    cancelled: Option<String>,
     rollout_over: bool,
     events: Vec<(Timestamp, Event)>,
 }
@@ -111,6 +134,8 @@ impl Intent {
             writer: admission.writer.clone(),
             stage: Stage::Recorded,
             attempts: 0,
+            sent_in: 0,
+            cancelled: None,
             rollout_over: false,
             events: Vec::new(),
         }
@@ -124,9 +149,11 @@ impl Intent {
             Event::Attempted { number, change } => {
                 self.attempts = *number;
                 self.change = change.clone();
+                self.sent_in = self.writer.epoch;
             }
             Event::TakenOver { by } => self.writer = by.clone(),
-            Event::RolledOut | Event::Closed { .. } => self.rollout_over = true,
+            Event::CancelAsked { by, reason } => self.cancelled = Some(format!("cancelled by {by}: {reason}")),
+            Event::RolledOut | Event::Resolved { .. } | Event::Closed { .. } => self.rollout_over = true,
             // The undo rolls out in its parent's slot.
             Event::Undoing { .. } => self.rollout_over = false,
             Event::Unanswered { .. } | Event::Missed { .. } | Event::Applied(_) => {}
@@ -178,6 +205,17 @@ impl Intent {
     /// How often it was sent.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Who wants it to end before it has an effect, and why, in words.
+    pub fn cancelled(&self) -> Option<&str> {
+        self.cancelled.as_deref()
+    }
+
+    /// Whether a send that is not settled was made by a process that drives it no more: a copy of it may still be held
+    /// somewhere, so it is fenced off before anything else is done.
+    pub fn sent_by_another(&self) -> bool {
+        self.sent_in < self.writer.epoch
     }
 
     /// What happened to it, oldest first.

@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::action::ActionRequest;
 use crate::facts::{Sighting, Snapshot};
 use crate::id::Revision;
-use crate::intent::{Attempt, Execution};
+use crate::intent::{Attempt, Execution, Fence};
 use crate::record::{Entry, Record, Topic};
 use crate::workload::Workload;
 
@@ -127,6 +128,8 @@ pub trait Cluster: Send + Sync {
     fn snapshot<'a>(&'a self, request: &'a ActionRequest) -> Answer<'a, Result<Option<Snapshot>, PortError>>;
     /// Sends one change, once.
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution>;
+    /// Sends one fence, once. `Applied`: what it fences off can no longer land. `Conflict`: the target has moved.
+    fn fence(&self, fence: Fence) -> Answer<'_, Execution>;
     /// A fresh read of a target's rollout. `evicted`: uid of the pod that was evicted.
     fn sight<'a>(
         &'a self,
@@ -139,7 +142,26 @@ pub trait Cluster: Send + Sync {
     fn ready(&self) -> Answer<'_, Result<(), PortError>>;
 }
 
-/// The three ports and the clock, as wired.
+/// A replica's sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The replica's stable name.
+    pub replica: Arc<str>,
+    /// Its process: a later process of the same name sorts after it.
+    pub process: Arc<str>,
+    /// Counts the beats of the process, from 1.
+    pub number: u64,
+}
+
+/// The replicas that share a ledger. Beats only save work: correctness never depends on them.
+pub trait Replicas: Send + Sync {
+    /// Says that we live. An answer means that the bus keeps what it is given.
+    fn beat(&self, beat: Beat) -> Answer<'_, Result<(), PortError>>;
+    /// The next beat of anybody, our own among them, roughly in the order in which they were made.
+    fn hear(&self) -> Answer<'_, Beat>;
+}
+
+/// The ports and the clock, as wired.
 #[derive(Clone)]
 pub struct Ports {
     /// Signals in.
@@ -148,6 +170,8 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// Hands.
     pub cluster: Arc<dyn Cluster>,
+    /// The others.
+    pub replicas: Arc<dyn Replicas>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::DenyReason;
 use flyball_core::facts::{Sighting, Snapshot};
-use flyball_core::intent::{Attempt, Execution};
+use flyball_core::intent::{Attempt, Execution, Fence};
 use flyball_core::ports::{Answer, Cluster, PortError};
 use flyball_core::workload::Workload;
 use jiff::SignedDuration;
@@ -142,6 +142,10 @@ impl Cluster for SimCluster {
 
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution> {
         Box::pin(self.send(Request::of(&attempt)))
+    }
+
+    fn fence(&self, fence: Fence) -> Answer<'_, Execution> {
+        Box::pin(self.send(Request::fencing(&fence)))
     }
 
     fn sight<'a>(

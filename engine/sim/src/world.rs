@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::cluster::SimCluster;
 use crate::ledger::MemoryLedger;
+use crate::replicas::Air;
 use crate::signals::MemorySignals;
 use crate::wake::lock;
 
@@ -51,6 +52,8 @@ pub struct World {
     pub ledger: Arc<MemoryLedger>,
     /// The bus.
     pub signals: Arc<MemorySignals>,
+    /// What carries the replicas' signs of life.
+    pub air: Arc<Air>,
 }
 
 impl World {
@@ -61,6 +64,7 @@ impl World {
             cluster: Arc::new(SimCluster::new(shared.clone())),
             ledger: Arc::new(MemoryLedger::new(&shared)),
             signals: Arc::new(MemorySignals::new(&shared)),
+            air: Arc::default(),
             shared,
         }
     }
@@ -76,6 +80,7 @@ impl World {
             signals: self.signals.clone(),
             ledger: self.ledger.clone(),
             cluster: self.cluster.clone(),
+            replicas: Arc::new(self.air.listen(self.shared.clock.clone())),
             clock: self.shared.clock.clone(),
         }
     }

@@ -3,7 +3,7 @@
 
 use flyball_core::deny::DenyReason;
 use flyball_core::facts::STAMP_INTENT;
-use flyball_core::intent::{Attempt, Execution, Receipt};
+use flyball_core::intent::{Attempt, Execution, Fence, Receipt};
 use flyball_core::plan::Edit;
 use flyball_core::workload::Workload;
 use serde_json::{Value, json};
@@ -34,6 +34,14 @@ pub(super) async fn send(door: &Door, attempt: &Attempt) -> Execution {
             }
         }
     }
+}
+
+/// Sends the fence.
+pub(super) async fn fence(door: &Door, fence: &Fence) -> Execution {
+    let target = fence.target();
+    let place = Place::workloads(target.kind, &target.namespace);
+    let patched = door.patch(place, &target.name, fence.body()).await;
+    patched.map_or_else(unknown, |reply| patch_outcome(&reply, target))
 }
 
 /// A second send of an eviction finds its stamp already there. That is no conflict but where the first send stopped.

@@ -84,6 +84,9 @@ impl Told {
             Event::Closed { outcome, detail } => ("ended", format!("{}: {detail}", outcome.label())),
             Event::Unanswered { detail } | Event::Missed { detail } => ("read back", detail.clone()),
             Event::TakenOver { by } => ("taken over", by.replica.to_string()),
+            Event::CancelAsked { by, reason } | Event::Resolved { by, reason, .. } => {
+                ("decided by hand", format!("{by}: {reason}"))
+            }
         };
         self.line(entry.at, what, detail);
     }

@@ -67,9 +67,8 @@ async fn press(engine: Arc<Engine>, asked: Asked) -> Pause {
     let pause = record::Pause { id, scope: asked.scope, reason: asked.reason, by: asked.by, until };
     let pressed = |history: &History| history.pauses(since).any(|(_, it)| it.id == pause.id);
     engine.admitter.write(|history| (!pressed(history)).then(|| Record::Paused(pause.clone()))).await;
-    // Whoever sends holds the gate. Once it was ours, what was sent before has its answer, and what comes looks first.
-    drop(engine.gate.write().await);
-    // What had no answer may still land: it is on its way until it has been read back.
+    // Whoever sends records it first and then looks for pauses, on whichever replica: what lies behind ours is not sent, and
+    // what lies before it is on its way until it is settled.
     let mut changes = engine.book.changes();
     while on_its_way(&engine, &pause.scope) {
         tokio::select! {

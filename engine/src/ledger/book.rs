@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use flyball_core::history::History;
 use flyball_core::id::{IntentId, Revision};
-use flyball_core::intent::Event;
+use flyball_core::intent::{Event, advance};
 use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Tail, Write};
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
@@ -184,12 +184,16 @@ impl Book {
         }
     }
 
-    /// Writes what happened to an intent. False: somebody else wrote first, so it is no longer ours.
+    /// Writes what happened to an intent. False: somebody else wrote first, and what they wrote is in the fold: look again.
     pub async fn happened(&self, id: IntentId, event: Event) -> bool {
         let topic = Topic::Intent(id);
         let Some((_, before, _)) = self.newest_event(id) else { return false };
         loop {
             let Some((known, ..)) = self.newest_event(id) else { return false };
+            // What cannot follow would make the ledger a contradiction for everybody. Somebody else was faster.
+            if !self.can_follow(id, &event) {
+                return false;
+            }
             let write = Write { topic, expect: Some(known), record: Record::Happened(event.clone()) };
             match self.append(write).await {
                 Ok(_) => return true,
@@ -207,6 +211,11 @@ impl Book {
                 None => return false,
             }
         }
+    }
+
+    fn can_follow(&self, id: IntentId, event: &Event) -> bool {
+        let (history, now) = (self.history(), self.now());
+        history.intent(id).is_some_and(|it| advance(it.stage().clone(), event, now).is_ok())
     }
 
     fn newest_event(&self, id: IntentId) -> Option<(Revision, usize, Option<Event>)> {

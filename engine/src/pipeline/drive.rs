@@ -8,6 +8,7 @@ use flyball_core::guardrail::{Scene, Sight, Verdict, inspect_again, screen_again
 use flyball_core::id::IntentId;
 use flyball_core::intent::{Event, Execution, Intent, Stage, Writer};
 use flyball_core::outcome::Outcome;
+use flyball_core::plan::Change;
 use jiff::SignedDuration;
 
 use super::Engine;
@@ -21,7 +22,7 @@ const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_milli
 
 /// What a step of the drive tells the next turn.
 pub(super) enum Step {
-    /// The ledger has moved: look again.
+    /// Look again: the ledger may have moved.
     On,
     /// It is over, or no longer ours.
     Stop,
@@ -30,17 +31,17 @@ pub(super) enum Step {
 impl Engine {
     /// Takes an intent to its end, whatever stage it is found in.
     pub async fn drive(self: Arc<Self>, id: IntentId) {
-        if !self.take_over(id).await {
-            return;
-        }
-        while !self.stopping.is_cancelled() {
+        let mut patience = Patience::default();
+        while self.take_over(id).await && !self.stopping.is_cancelled() {
             let Some(intent) = self.book.history().intent(id).cloned() else { return };
-            let step = match intent.stage() {
-                Stage::Recorded => self.send(&intent).await,
-                Stage::Sending { .. } | Stage::Unknown { .. } => self.read_back(&intent).await,
-                Stage::Applied { .. } | Stage::RolledOut { .. } => self.watch(&intent).await,
-                Stage::Undoing { .. } => self.clone().undo(&intent).await,
-                Stage::Closed { .. } => Step::Stop,
+            patience.count(&intent);
+            let step = match (intent.stage(), intent.cancelled()) {
+                (Stage::Recorded, Some(why)) => self.close(&intent, Outcome::Cancelled, why.to_owned()).await,
+                (Stage::Recorded, None) => self.send(&intent, &mut patience).await,
+                (Stage::Sending { .. } | Stage::Unknown { .. }, _) => self.read_back(&intent, &mut patience).await,
+                (Stage::Applied { .. } | Stage::RolledOut { .. }, _) => self.watch(&intent).await,
+                (Stage::Undoing { .. }, _) => self.clone().undo(&intent).await,
+                (Stage::Closed { .. }, _) => Step::Stop,
             };
             if matches!(step, Step::Stop) {
                 return;
@@ -48,7 +49,8 @@ impl Engine {
         }
     }
 
-    /// An intent that another process drove is signed over first, so that the other finds its appends refused.
+    /// Whether it is ours to drive. An intent that another process drove is signed over first, so that the other finds its
+    /// appends refused; one that was taken over from us is given up.
     async fn take_over(&self, id: IntentId) -> bool {
         let mine = self.admitter.writer();
         let Some(writer) = self.book.history().intent(id).filter(|it| it.is_open()).map(|it| it.writer().clone())
@@ -58,24 +60,29 @@ impl Engine {
         if writer.process == mine.process {
             return true;
         }
+        if !self.may_inherit(&writer) {
+            return false;
+        }
         let by = Writer { epoch: writer.epoch + 1, ..mine.clone() };
-        tracing::info!(intent = %id, from = %writer.replica, "Takes over an open intent");
+        tracing::info!(intent = %id, from = %writer.replica, epoch = by.epoch, "Takes over an open intent");
         self.book.happened(id, Event::TakenOver { by }).await
     }
 
     pub(super) async fn close(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
-        if matches!(self.write(intent, Event::Closed { outcome, detail }).await, Step::On) {
+        if self.book.happened(intent.id(), Event::Closed { outcome, detail }).await {
             self.telemetry.ended(intent, outcome, self.book.now());
         }
-        Step::Stop
+        Step::On
     }
 
+    /// Writes what happened. Whether it was written or somebody else was faster, the fold has moved.
     pub(super) async fn write(&self, intent: &Intent, event: Event) -> Step {
-        if self.book.happened(intent.id(), event).await { Step::On } else { Step::Stop }
+        self.book.happened(intent.id(), event).await;
+        Step::On
     }
 
     /// Records an attempt, sends it once, and writes down what is known of it.
-    async fn send(&self, intent: &Intent) -> Step {
+    async fn send(&self, intent: &Intent, patience: &mut Patience) -> Step {
         if intent.attempts() >= MAX_ATTEMPTS {
             let detail = format!("the target changed under {MAX_ATTEMPTS} attempts in a row");
             return self.close(intent, Outcome::Superseded, detail).await;
@@ -85,23 +92,24 @@ impl Engine {
         }
         let mut change = intent.change().clone();
         if intent.attempts() > 0 {
-            match self.plan_again(intent).await {
+            match self.plan_again(intent, patience).await {
                 Ok(again) => change = again,
                 Err(step) => return step,
             }
         }
-        let gate = self.gate.read().await;
-        // A pause that came while we stood at the gate is on the ledger before it takes the gate: look once more.
-        if !matches!(self.held(intent), Verdict::Pass(())) {
+        let number = intent.attempts() + 1;
+        if !self.book.happened(intent.id(), Event::Attempted { number, change }).await {
             return Step::On;
         }
-        let number = intent.attempts() + 1;
-        if matches!(self.write(intent, Event::Attempted { number, change }).await, Step::Stop) {
-            return Step::Stop;
+        let Some(recorded) = self.book.history().intent(intent.id()).cloned() else { return Step::Stop };
+        // The ledger is one line: a pause that lies before the attempt is in the fold by now, whichever replica pressed it,
+        // and one that lies behind it waits until this attempt is settled.
+        if !matches!(self.held(&recorded), Verdict::Pass(())) {
+            let detail = "held before it was sent".to_owned();
+            return self.write(&recorded, Event::Missed { detail }).await;
         }
-        let Some(attempt) = self.book.history().intent(intent.id()).and_then(Intent::attempt) else { return Step::On };
+        let Some(attempt) = recorded.attempt() else { return Step::On };
         let execution = self.telemetry.executing(intent, number, self.cluster.execute(attempt)).await;
-        drop(gate);
         self.settle(intent, execution).await
     }
 
@@ -126,9 +134,10 @@ impl Engine {
             Verdict::Defer(_) => {
                 let mut changes = self.book.changes();
                 tokio::select! {
+                    biased;
+                    () = self.stopping.cancelled() => return Some(Step::Stop),
                     _ = changes.changed() => {}
                     () = self.clock.sleep(SignedDuration::from_secs(1)) => {}
-                    () = self.stopping.cancelled() => return Some(Step::Stop),
                 }
                 Some(Step::On)
             }
@@ -151,26 +160,23 @@ impl Engine {
     }
 
     /// After a conflict: the same change against the newest version, if the reason to act still holds.
-    async fn plan_again(&self, intent: &Intent) -> Result<flyball_core::plan::Change, Step> {
-        let mut wait = READ_AGAIN.0;
-        loop {
-            match self.cluster.snapshot(intent.request()).await {
-                Ok(Some(seen)) if seen.uid == intent.change().uid && seen.spec_digest() == intent.change().base => {
-                    if let Some(reason) = self.objects_now(intent, &seen) {
-                        let detail = format!("not sent: {}", reason.label());
-                        return Err(self.close(intent, Outcome::Cancelled, detail).await);
-                    }
-                    let mut change = intent.change().clone();
-                    change.resource_version = seen.resource_version.clone();
-                    change.generation = seen.rollout.generation;
-                    return Ok(change);
+    async fn plan_again(&self, intent: &Intent, patience: &mut Patience) -> Result<Change, Step> {
+        match self.cluster.snapshot(intent.request()).await {
+            Ok(Some(seen)) if seen.uid == intent.change().uid && seen.spec_digest() == intent.change().base => {
+                if let Some(reason) = self.objects_now(intent, &seen) {
+                    let detail = format!("not sent: {}", reason.label());
+                    return Err(self.close(intent, Outcome::Cancelled, detail).await);
                 }
-                Ok(_) => {
-                    let detail = "somebody else changed the target before we did".to_owned();
-                    return Err(self.close(intent, Outcome::Superseded, detail).await);
-                }
-                Err(error) => wait = self.wait_to_read(intent, &error.to_string(), wait).await.ok_or(Step::Stop)?,
+                let mut change = intent.change().clone();
+                change.resource_version = seen.resource_version.clone();
+                change.generation = seen.rollout.generation;
+                Ok(change)
             }
+            Ok(_) => {
+                let detail = "somebody else changed the target before we did".to_owned();
+                Err(self.close(intent, Outcome::Superseded, detail).await)
+            }
+            Err(error) => Err(self.look_later(intent, &error.to_string(), patience).await),
         }
     }
 
@@ -183,23 +189,36 @@ impl Engine {
         inspect_again(&Sight { scene, seen })
     }
 
-    /// Waits before a read is repeated; none when the process stops.
-    pub(super) async fn wait_to_read(
-        &self,
-        intent: &Intent,
-        error: &str,
-        wait: SignedDuration,
-    ) -> Option<SignedDuration> {
-        tracing::warn!(intent = %intent.id(), target = %intent.request().target, error, "The target cannot be read; trying again");
+    /// Waits before the target is read again.
+    pub(super) async fn look_later(&self, intent: &Intent, why: &str, patience: &mut Patience) -> Step {
+        tracing::warn!(intent = %intent.id(), target = %intent.request().target, why, "Not settled; the target is read again");
         tokio::select! {
-            () = self.clock.sleep(wait) => Some((wait * 2).min(READ_AGAIN.1)),
-            () = self.stopping.cancelled() => None,
+            biased;
+            () = self.stopping.cancelled() => Step::Stop,
+            () = self.clock.sleep(patience.next()) => Step::On,
+        }
+    }
+}
+
+/// How long to wait before the next look, longer each time as long as the intent does not move.
+#[derive(Default)]
+pub(super) struct Patience {
+    events: usize,
+    looks: u32,
+}
+
+impl Patience {
+    /// Starts anew when something has happened to the intent.
+    fn count(&mut self, intent: &Intent) {
+        if intent.events().len() != self.events {
+            *self = Self { events: intent.events().len(), looks: 0 };
         }
     }
 
-    /// The first wait before a read is repeated.
-    pub(super) fn first_wait() -> SignedDuration {
-        READ_AGAIN.0
+    fn next(&mut self) -> SignedDuration {
+        let doubled = 2_i32.saturating_pow(self.looks);
+        self.looks += 1;
+        READ_AGAIN.0.saturating_mul(doubled).min(READ_AGAIN.1)
     }
 }
 

@@ -7,71 +7,76 @@ use flyball_core::outcome::Outcome;
 use flyball_core::plan::Edit;
 
 use super::Engine;
-use super::drive::Step;
+use super::drive::{Patience, Step};
 
 /// What a read tells about an unsettled send.
 enum Found {
     /// Our stamp is there.
     Landed(Receipt),
     /// Nothing moved: a copy may still be on its way, and the same bytes can win only once.
-    SendAgain,
-    /// The version moved and the spec did not: no copy can win any more.
-    Missed,
+    Outstanding,
+    /// The stamp of an eviction is there and its pod is alive. The pod's uid is the only token: it cannot be fenced.
+    HalfDone,
+    /// No copy can win any more.
+    Missed(&'static str),
     /// Somebody changed the spec, or the object is another one.
     Superseded(&'static str),
 }
 
 impl Engine {
-    pub(super) async fn read_back(&self, intent: &Intent) -> Step {
-        let mut wait = Self::first_wait();
-        loop {
-            match self.cluster.snapshot(intent.request()).await {
-                Ok(seen) => {
-                    return match found(intent, seen.as_ref()) {
-                        Found::Landed(receipt) => self.write(intent, Event::Applied(receipt)).await,
-                        Found::Missed => {
-                            let detail = "another write came first".to_owned();
-                            self.write(intent, Event::Missed { detail }).await
-                        }
-                        Found::Superseded(why) => self.close(intent, Outcome::Superseded, why.to_owned()).await,
-                        Found::SendAgain => self.send_again(intent).await,
-                    };
-                }
-                Err(error) => match self.wait_to_read(intent, &error.to_string(), wait).await {
-                    Some(longer) => wait = longer,
-                    None => return Step::Stop,
-                },
+    pub(super) async fn read_back(&self, intent: &Intent, patience: &mut Patience) -> Step {
+        let seen = match self.cluster.snapshot(intent.request()).await {
+            Ok(seen) => seen,
+            Err(error) => return self.look_later(intent, &error.to_string(), patience).await,
+        };
+        match found(intent, seen.as_ref()) {
+            Found::Landed(receipt) => self.write(intent, Event::Applied(receipt)).await,
+            Found::Missed(why) => self.write(intent, Event::Missed { detail: why.to_owned() }).await,
+            Found::Superseded(why) => self.close(intent, Outcome::Superseded, why.to_owned()).await,
+            Found::Outstanding if self.must_fence(intent) => self.fence(intent, patience).await,
+            Found::Outstanding => self.send_again(intent, patience).await,
+            Found::HalfDone if self.is_paused(intent) => self.look_later(intent, "paused", patience).await,
+            Found::HalfDone => self.send_again(intent, patience).await,
+        }
+    }
+
+    /// A send that is not ours to repeat: it was made by a process before us, a person cancelled it, or a pause holds it.
+    fn must_fence(&self, intent: &Intent) -> bool {
+        intent.sent_by_another() || intent.cancelled().is_some() || !matches!(self.held(intent), Verdict::Pass(()))
+    }
+
+    fn is_paused(&self, intent: &Intent) -> bool {
+        matches!(self.held(intent), Verdict::Defer(_))
+    }
+
+    /// Takes the token of the outstanding send. Whether it or the send was faster is known when the fence has landed, or
+    /// by the next read.
+    async fn fence(&self, intent: &Intent, patience: &mut Patience) -> Step {
+        let Some(fence) = intent.fence() else { return Step::On };
+        match self.cluster.fence(fence).await {
+            Execution::Applied(_) => {
+                let detail = "fenced: no copy of it can land any more".to_owned();
+                self.write(intent, Event::Missed { detail }).await
             }
+            Execution::Rejected(reason) => self.look_later(intent, reason.label(), patience).await,
+            Execution::Conflict(why) | Execution::Unknown(why) => self.look_later(intent, &why, patience).await,
         }
     }
 
     /// The same bytes again: the ledger knows of this attempt already.
-    async fn send_again(&self, intent: &Intent) -> Step {
-        let gate = self.gate.read().await;
-        if matches!(self.held(intent), Verdict::Defer(_)) {
-            drop(gate);
-            return self.hold(intent).await.unwrap_or(Step::On);
-        }
+    async fn send_again(&self, intent: &Intent, patience: &mut Patience) -> Step {
         let Some(attempt) = intent.attempt() else { return Step::On };
         let number = attempt.number();
         let execution = self.telemetry.executing(intent, number, self.cluster.execute(attempt)).await;
-        drop(gate);
         match execution {
             // Throttled, not authorised, no answer: only time and reading help, and neither at once.
             Execution::Conflict(detail) | Execution::Unknown(detail) => {
-                if self.wait_to_read(intent, &detail, Self::first_wait() * 5).await.is_none() {
-                    return Step::Stop;
+                if matches!(intent.stage(), Stage::Sending { .. }) {
+                    self.write(intent, Event::Unanswered { detail: detail.clone() }).await;
                 }
-                self.unanswered_once(intent, detail).await
+                self.look_later(intent, &detail, patience).await
             }
             settled => self.settle(intent, settled).await,
-        }
-    }
-
-    async fn unanswered_once(&self, intent: &Intent, detail: String) -> Step {
-        match intent.stage() {
-            Stage::Unknown { .. } => Step::On,
-            _ => self.write(intent, Event::Unanswered { detail }).await,
         }
     }
 }
@@ -84,16 +89,21 @@ fn found(intent: &Intent, seen: Option<&Snapshot>) -> Found {
     let stamped = seen.stamp() == Some(intent.id());
     match &change.edit {
         // The stamp goes first and the eviction second: only the pod itself tells whether the second happened.
-        Edit::Evict { uid, .. } if stamped && seen.pod.as_ref().is_some_and(|pod| pod.uid == *uid) => Found::SendAgain,
+        Edit::Evict { uid, .. } if stamped && seen.pod.as_ref().is_some_and(|pod| pod.uid == *uid) => Found::HalfDone,
         _ if stamped => {
             let receipt =
                 Receipt { generation: seen.rollout.generation, resource_version: seen.resource_version.clone() };
             Found::Landed(receipt)
         }
-        _ if seen.resource_version == change.resource_version => Found::SendAgain,
+        _ if seen.fence() == Some((intent.id(), intent.attempts())) => {
+            Found::Missed("fenced: no copy of it can land any more")
+        }
+        _ if seen.resource_version == change.resource_version => Found::Outstanding,
         // One generation more with the same spec is the controller's or a person's annotation. Two may be our change and
         // somebody taking it back: never act on that cause again.
-        _ if seen.spec_digest() == change.base && seen.rollout.generation <= change.generation + 1 => Found::Missed,
+        _ if seen.spec_digest() == change.base && seen.rollout.generation <= change.generation + 1 => {
+            Found::Missed("another write came first")
+        }
         _ => Found::Superseded("somebody else changed the target"),
     }
 }

@@ -58,8 +58,9 @@ impl Engine {
 
     async fn ask_later(&self) -> Step {
         tokio::select! {
-            () = self.clock.sleep(ASK_AGAIN) => Step::On,
+            biased;
             () = self.stopping.cancelled() => Step::Stop,
+            () = self.clock.sleep(ASK_AGAIN) => Step::On,
         }
     }
 }

@@ -74,7 +74,12 @@ pub(super) fn event(event: &Event) -> (&'static str, String) {
         Event::Undoing { undo, verdict, detail } => {
             ("Undoing", format!("{}: {detail}; undone by {undo}", verdict.label()))
         }
-        Event::TakenOver { by } => ("TakenOver", format!("by {}", by.replica)),
+        Event::TakenOver { by } => ("TakenOver", format!("by {}, epoch {}", by.replica, by.epoch)),
+        Event::CancelAsked { by, reason } => ("CancelAsked", format!("by {by}: {reason}")),
+        Event::Resolved { applied, fenced, by, reason } => {
+            let how = if *fenced { "fenced" } else { "not fenced: a copy that is still on its way could land" };
+            ("Resolved", format!("as {} by {by}: {reason} ({how})", if *applied { "applied" } else { "absent" }))
+        }
         Event::Closed { outcome, detail } => (outcome.label(), detail.clone()),
     }
 }

@@ -7,7 +7,7 @@ use flyball::publish::{Publish, PublishError};
 use flyball_core::action::ActionRequest;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
-use flyball_core::intent::{Attempt, Execution};
+use flyball_core::intent::{Attempt, Execution, Fence};
 use flyball_core::ports::{Answer, AppendError, Clock, Cluster, Ledger, Message, PortError, Tail, Write};
 use flyball_core::record::{Entry, Topic};
 use flyball_core::workload::Workload;
@@ -82,6 +82,10 @@ impl Cluster for Nowhere {
     }
 
     fn execute(&self, _: Attempt) -> Answer<'_, Execution> {
+        Box::pin(async { Execution::Unknown("there is no cluster".into()) })
+    }
+
+    fn fence(&self, _: Fence) -> Answer<'_, Execution> {
         Box::pin(async { Execution::Unknown("there is no cluster".into()) })
     }
 

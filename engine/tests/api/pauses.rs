@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use flyball_core::deny::DenyReason;
+use flyball_core::id::IntentId;
 use flyball_core::intent::{Event, Receipt};
 use flyball_core::record::{Record, Topic, Verdict};
 use serde_json::{Value, json};
@@ -48,50 +49,58 @@ async fn a_pause_ends_by_itself() {
     assert_eq!(world.get("/v1/pauses").await, json!({"pauses": []}));
 }
 
+/// An intent of which a send is on its way.
+async fn sending(world: &World) -> IntentId {
+    let id = admitted(world).await;
+    world.write(Topic::Intent(id), Record::Happened(Event::Attempted { number: 1, change: change() })).await;
+    id
+}
+
+async fn landed(world: &World, id: IntentId) {
+    let receipt = Receipt { generation: 4, resource_version: "42".into() };
+    world.write(Topic::Intent(id), Record::Happened(Event::Applied(receipt))).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pause_is_acknowledged_when_nothing_is_on_its_way_any_more() {
     let world = World::new().await;
-    let sending = world.engine.gate.read().await;
+    let id = sending(&world).await;
     let mut pressing = std::pin::pin!(world.call("POST /v1/pauses", ALL));
     let early = tokio::time::timeout(Duration::from_secs(1), &mut pressing).await;
     assert!(early.is_err(), "a send is still on its way");
     assert_eq!(world.engine.book.history().pauses(world.engine.book.now()).count(), 1, "and yet it is on the ledger");
-    drop(sending);
+    landed(&world, id).await;
     assert_eq!(pressing.await.status, StatusCode::CREATED);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_waits_for_what_had_no_answer_if_it_covers_it() {
     let world = World::new().await;
-    let id = admitted(&world).await;
-    world.write(Topic::Intent(id), Record::Happened(Event::Attempted { number: 1, change: change() })).await;
+    let id = sending(&world).await;
     world.write(Topic::Intent(id), Record::Happened(Event::Unanswered { detail: "no answer".into() })).await;
     pause(&world, r#"{"scope": {"namespace": "elsewhere"}, "reason": "load test"}"#).await;
     let mut pressing = std::pin::pin!(world.call("POST /v1/pauses", ALL));
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut pressing).await.is_err(), "it may still land");
-    let receipt = Receipt { generation: 4, resource_version: "42".into() };
-    world.write(Topic::Intent(id), Record::Happened(Event::Applied(receipt))).await;
+    landed(&world, id).await;
     assert_eq!(pressing.await.status, StatusCode::CREATED);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_is_not_confirmed_in_time_says_so_and_holds_all_the_same() {
     let world = World::new().await;
-    let sending = world.engine.gate.read().await;
+    sending(&world).await;
     let got = world.call("POST /v1/pauses", ALL).await;
     assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE, "{}", got.text);
     assert!(got.json()["detail"].as_str().unwrap().contains("not confirmed"));
-    drop(sending);
     assert_eq!(world.get("/v1/pauses").await["pauses"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_has_pressed_stop() {
     let world = World::new().await;
-    let sending = world.engine.gate.read().await;
+    sending(&world).await;
     let call = world.call("POST /v1/pauses", ALL);
     assert!(tokio::time::timeout(Duration::from_millis(10), call).await.is_err());
-    drop(sending);
     assert_eq!(world.get("/v1/pauses").await["pauses"].as_array().unwrap().len(), 1);
 }
 

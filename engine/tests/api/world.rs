@@ -79,7 +79,7 @@ impl World {
         let writer = Writer { replica: "replica-0".into(), process: "p0".into(), epoch: 0 };
         let policies = flyball_core::policy::load(&[("leak.yaml".to_owned(), POLICY.to_owned())]).unwrap();
         let engine = Arc::new(Engine {
-            admitter: Admitter::new(book.clone(), "test".into(), writer),
+            admitter: Admitter::new(book.clone(), "test".into(), writer.clone()),
             book,
             cluster: Arc::new(Nowhere),
             clock,
@@ -88,7 +88,8 @@ impl World {
             cluster_name: "test".into(),
             drivers: tokio_util::task::TaskTracker::new(),
             stopping: tokio_util::sync::CancellationToken::new(),
-            gate: tokio::sync::RwLock::new(()),
+            peers: std::sync::Mutex::new(flyball::replicas::Peers::new(writer)),
+            driving: std::sync::Mutex::default(),
         });
         let reader = Reader { cluster: "test".into(), namespace: "default".into(), aliases: BTreeMap::new() };
         let (bus, recent) = (Arc::new(Basket::default()), Arc::new(Recent::default()));

@@ -49,6 +49,8 @@ struct Fields {
     writer: Writer,
     stage: Stage,
     attempts: u32,
+    sent_in: u32,
+    cancelled: Option<String>,
     rollout_over: bool,
     events: Vec<(Timestamp, Event)>,
 }

@@ -104,6 +104,15 @@ pub fn advance(stage: Stage, event: &Event, at: Timestamp) -> Result<Stage, Ille
         }
         (S::Closed { .. }, E::TakenOver { .. }) => return Err(illegal("Closed", event)),
         (stage, E::TakenOver { .. }) => stage,
+        // What has landed is not cancelled but undone.
+        (stage @ (S::Recorded | S::Sending { .. } | S::Unknown { .. }), E::CancelAsked { .. }) => stage,
+        (S::Sending { .. } | S::Unknown { .. }, E::Resolved { applied, fenced, by, reason }) => {
+            // By a person's word it is neither a success nor a failure of ours.
+            let outcome = if *applied { Outcome::Superseded } else { Outcome::Cancelled };
+            let (word, how) =
+                (if *applied { "applied" } else { "absent" }, if *fenced { "fenced" } else { "not fenced" });
+            S::Closed { outcome, detail: format!("resolved as {word} by {by}: {reason} ({how})"), at }
+        }
         // A send that may still land is never closed: it is settled by reading, or fenced, first.
         (S::Recorded | S::Applied { .. } | S::RolledOut { .. } | S::Undoing { .. }, E::Closed { outcome, detail }) => {
             S::Closed { outcome: *outcome, detail: detail.clone(), at }

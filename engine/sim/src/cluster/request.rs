@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flyball_core::deny::DenyReason;
 use flyball_core::facts::STAMP_INTENT;
 use flyball_core::id::IntentId;
-use flyball_core::intent::{Attempt, Execution, Receipt};
+use flyball_core::intent::{Attempt, Execution, Fence, Receipt};
 use flyball_core::plan::Edit;
 use flyball_core::workload::Workload;
 use serde_json::Value;
@@ -25,6 +25,7 @@ pub(super) struct Request {
     evict: Option<(Arc<str>, Arc<str>)>,
     /// The eviction is never sent.
     pub(super) halfway: bool,
+    fences: bool,
 }
 
 impl Request {
@@ -40,6 +41,20 @@ impl Request {
             body: attempt.body(),
             evict,
             halfway: false,
+            fences: false,
+        }
+    }
+
+    /// A fence: it changes what is said about the target, not what is wanted of it.
+    pub(super) fn fencing(fence: &Fence) -> Self {
+        Self {
+            intent: fence.intent(),
+            target: fence.target().clone(),
+            summary: format!("fence of send {}", fence.number()),
+            body: fence.body().clone(),
+            evict: None,
+            halfway: false,
+            fences: true,
         }
     }
 }
@@ -73,7 +88,10 @@ impl Model {
                 }
             }
         }
+        // A fence takes a token and changes nothing that was asked for.
+        let changed = changed && !request.fences;
         let answer = match &execution {
+            Execution::Applied(_) if request.fences => "200, fenced".to_owned(),
             Execution::Applied(_) if changed => "200".to_owned(),
             Execution::Applied(_) => "200, unchanged".to_owned(),
             Execution::Conflict(detail) | Execution::Unknown(detail) => detail.clone(),
