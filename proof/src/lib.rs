@@ -4,6 +4,7 @@
 pub mod crash;
 pub mod faults;
 pub mod planted;
+pub mod proxy;
 pub mod random;
 pub mod rig;
 pub mod sim;

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod ledger;
+mod line;
 mod replica;
 mod world;
 
@@ -21,6 +22,7 @@ use tokio::runtime::Runtime;
 
 pub use bodies::{WIDE, anomaly, policy, rca};
 pub use ledger::outcome;
+pub use line::Line;
 pub use replica::{Replica, Wires};
 
 /// Nothing here takes longer, even when two cores run the whole suite.
