@@ -106,12 +106,12 @@ impl Admitter {
                 let history = self.book.history();
                 let ids: Vec<IntentId> = batch.iter().map(|ask| self.id(ask)).collect();
                 let held: Vec<Admission> = history.reserved().filter(|it| ids.contains(&it.id)).cloned().collect();
-                (history.admit_revision(), held)
+                (history.admit_head(), held)
             };
             let write = Write { topic: Topic::Admit, expect: Some(expect), record: Record::Admitted(admissions) };
             match self.book.append(write).await {
                 Ok(_) => {}
-                Err(AppendError::Lost) => self.book.catch_up(Topic::Admit, expect).await,
+                Err(AppendError::Lost) => self.book.catch_up(Topic::Admit, expect.revision).await,
                 Err(error) => {
                     tracing::warn!(%error, "Settling an unanswered admission");
                     self.book.settle(Topic::Admit, expect).await;
@@ -189,12 +189,12 @@ impl Admitter {
         loop {
             let (expect, record) = {
                 let history = self.book.history();
-                (history.admit_revision(), make(&history))
+                (history.admit_head(), make(&history))
             };
             let Some(record) = record else { return false };
             match self.book.append(Write { topic: Topic::Admit, expect: Some(expect), record }).await {
                 Ok(_) => return true,
-                Err(AppendError::Lost) => self.book.catch_up(Topic::Admit, expect).await,
+                Err(AppendError::Lost) => self.book.catch_up(Topic::Admit, expect.revision).await,
                 Err(error) => {
                     tracing::warn!(%error, "Settling an unanswered entry");
                     self.book.settle(Topic::Admit, expect).await;

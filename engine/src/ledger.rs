@@ -4,7 +4,6 @@
 mod book;
 mod file;
 mod jetstream;
-mod wire;
 
 pub use book::{Book, Halt};
 pub use file::{FileLedger, OpenError};

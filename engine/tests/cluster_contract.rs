@@ -174,7 +174,7 @@ fn attempt(request: &ActionRequest, seen: &Snapshot) -> Attempt {
     for (revision, topic, record) in
         [(1, Topic::Admit, Record::Admitted(vec![admission])), (2, Topic::Intent(id), Record::Happened(event))]
     {
-        history.apply(&Entry { revision: Revision(revision), at, topic, record }).unwrap();
+        history.apply(&Entry::sealed(Revision(revision), at, topic, None, record).unwrap()).unwrap();
     }
     history.intent(id).unwrap().attempt().unwrap()
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self as js, stream};
 use flyball::ledger::{JetStreamLedger, JetStreamOptions as Options};
+use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::ports::{AppendError, Ledger, Write};
 use flyball_core::record::{Record, Topic};
-use support::ledger::{CLUSTER, entries, intent, jetstream, next, note, record, write};
+use support::ledger::{CLUSTER, EMPTY, entries, intent, jetstream, next, note, record, write};
 use support::proxy::Proxy;
 use support::{DEADLINE, client, eventually, server};
 use tokio::task::JoinSet;
@@ -23,39 +24,39 @@ async fn jetstream_replicas_share_one_line_of_compares() {
     let Some(server) = server() else { return };
     let (one, other) = (jetstream(&server).await, jetstream(&server).await);
     let mut tail = other.follow(Revision(0)).await.unwrap();
-    let (first, at) = one.append(write(Topic::Admit, 0, "one")).await.unwrap();
-    assert_eq!(other.append(write(Topic::Admit, 0, "other")).await, Err(AppendError::Lost));
-    assert_eq!(next(&mut tail).await.at, at);
-    other.append(write(Topic::Admit, first.0, "other")).await.unwrap();
-    assert_eq!(one.append(write(Topic::Admit, first.0, "one")).await, Err(AppendError::Lost));
+    let first = one.append(write(Topic::Admit, EMPTY, "one")).await.unwrap();
+    assert_eq!(other.append(write(Topic::Admit, EMPTY, "other")).await, Err(AppendError::Lost));
+    assert_eq!(next(&mut tail).await.head(), first);
+    other.append(write(Topic::Admit, first, "other")).await.unwrap();
+    assert_eq!(one.append(write(Topic::Admit, first, "one")).await, Err(AppendError::Lost));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jetstream_keeps_everything_over_a_kill() {
     let Some(server) = server() else { return };
     let ledger = jetstream(&server).await;
-    let (first, _) = ledger.append(write(Topic::Admit, 0, "first")).await.unwrap();
+    let first = ledger.append(write(Topic::Admit, EMPTY, "first")).await.unwrap();
     let mut tail = ledger.follow(Revision(0)).await.unwrap();
-    assert_eq!(next(&mut tail).await.revision, first);
+    assert_eq!(next(&mut tail).await.head(), first);
     server.kill().unwrap();
     server.restart().unwrap();
     // The same connections, and the same reader, go on.
-    assert_eq!(ledger.append(write(Topic::Admit, 0, "twin")).await, Err(AppendError::Lost));
-    let (second, _) = ledger.append(write(Topic::Admit, first.0, "second")).await.unwrap();
-    assert_eq!(second, Revision(2));
+    assert_eq!(ledger.append(write(Topic::Admit, EMPTY, "twin")).await, Err(AppendError::Lost));
+    let second = ledger.append(write(Topic::Admit, first, "second")).await.unwrap();
+    assert_eq!(second.revision, Revision(2));
     assert_eq!(next(&mut tail).await.record, record("second"));
-    assert_eq!(jetstream(&server).await.newest().await.unwrap(), second);
+    assert_eq!(jetstream(&server).await.newest().await.unwrap(), second.revision);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_while_the_server_stands_still_lands_once_or_not_at_all() {
     let Some(server) = server() else { return };
     let (one, other) = (jetstream(&server).await, jetstream(&server).await);
-    let (first, _) = one.append(write(Topic::Admit, 0, "first")).await.unwrap();
+    let first = one.append(write(Topic::Admit, EMPTY, "first")).await.unwrap();
     server.stop().unwrap();
     let mut writers = JoinSet::new();
     for (ledger, text) in [(one, "one"), (other, "other")] {
-        writers.spawn(async move { ledger.append(write(Topic::Admit, first.0, text)).await.map(|it| (it.0, text)) });
+        writers.spawn(async move { ledger.append(write(Topic::Admit, first, text)).await.map(|it| (it, text)) });
     }
     // Past the wait for an answer, so that what follows is settled and not just late.
     assert!(timeout(Duration::from_secs(7), writers.join_next()).await.is_err());
@@ -66,12 +67,12 @@ async fn an_append_while_the_server_stands_still_lands_once_or_not_at_all() {
     assert_eq!(won.len() + lost, 2, "{outcomes:?}");
 
     let ledger = jetstream(&server).await;
-    let after = entries(&ledger, first.0).await;
+    let after = entries(&ledger, first.revision.0).await;
     let landed: Vec<_> = after.iter().filter(|it| it.record != Record::Fence).collect();
     assert_eq!(landed.len(), won.len(), "{after:?}");
     assert!(won.len() <= 1);
-    for ((revision, text), entry) in won.into_iter().zip(landed) {
-        assert_eq!((entry.revision, &entry.record), (*revision, &record(text)));
+    for ((head, text), entry) in won.into_iter().zip(landed) {
+        assert_eq!((entry.head(), &entry.record), (*head, &record(text)));
     }
 }
 
@@ -85,7 +86,7 @@ async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
     let Some(server) = server() else { return };
     let proxy = Proxy::to(server.port()).await;
     let (ledger, witness) = (Arc::new(through(&proxy).await), jetstream(&server).await);
-    for (topic, expect, revision) in [(Topic::Admit, Some(Revision(0)), 1), (Topic::Note, None, 2)] {
+    for (topic, expect, revision) in [(Topic::Admit, Some(EMPTY), 1), (Topic::Note, None, 2)] {
         proxy.down.swallow(true);
         let write = Write { topic, expect, record: record("once") };
         let append = tokio::spawn({
@@ -94,9 +95,9 @@ async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
         });
         eventually("the entry", async || (witness.newest().await.unwrap().0 == revision).then_some(())).await;
         proxy.down.swallow(false);
-        let (found, _) = timeout(DEADLINE, append).await.expect("an outcome in time").unwrap().unwrap();
-        assert_eq!(found.0, revision);
-        assert_eq!(witness.newest().await.unwrap(), found);
+        let found: Head = timeout(DEADLINE, append).await.expect("an outcome in time").unwrap().unwrap();
+        assert_eq!(found, entries(&witness, revision - 1).await[0].head());
+        assert_eq!(witness.newest().await.unwrap(), found.revision);
     }
 }
 
@@ -106,15 +107,15 @@ async fn an_append_that_was_lost_is_fenced() {
     let proxy = Proxy::to(server.port()).await;
     let (ledger, witness) = (through(&proxy).await, jetstream(&server).await);
     proxy.up.swallow(true);
-    let append = tokio::spawn(async move { (ledger.append(write(intent(1), 0, "lost")).await, ledger) });
+    let append = tokio::spawn(async move { (ledger.append(write(intent(1), EMPTY, "lost")).await, ledger) });
     eventually("the publish", async || proxy.up.has_swallowed("Flyball-Writer").then_some(())).await;
     proxy.up.swallow(false);
     let (outcome, ledger) = timeout(DEADLINE, append).await.expect("an outcome in time").unwrap();
     assert_eq!(outcome, Err(AppendError::Lost));
     let all = entries(&witness, 0).await;
     assert!(all.iter().all(|it| it.record == Record::Fence && it.topic == intent(1)), "{all:?}");
-    assert_eq!(ledger.append(write(intent(1), 0, "at the old place")).await, Err(AppendError::Lost));
-    ledger.append(write(intent(1), all[0].revision.0, "after the fence")).await.unwrap();
+    assert_eq!(ledger.append(write(intent(1), EMPTY, "at the old place")).await, Err(AppendError::Lost));
+    ledger.append(write(intent(1), all[0].head(), "after the fence")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +128,7 @@ async fn copies_of_a_note_are_read_as_one() {
     let stored = context.get_stream(ledger.stream()).await.unwrap().get_raw_message(1).await.unwrap();
     // What a note that was sent again looks like: the same bytes, the same nonce.
     context.publish_with_headers(stored.subject, stored.headers, stored.payload).await.unwrap().await.unwrap();
-    let (last, _) = ledger.append(note("last")).await.unwrap();
+    let last = ledger.append(note("last")).await.unwrap().revision;
     assert_eq!(last, Revision(3));
     assert_eq!(next(&mut tail).await.revision, Revision(1));
     // It says nothing, but it passes: an append that was confirmed at its place is waited for.

@@ -1,6 +1,7 @@
 //! What the engine remembers: a fold over the ledger, asked by the guardrails. Nothing else remembers anything.
 
 mod asked;
+mod contradiction;
 mod intents;
 mod needed;
 mod pairs;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use contradiction::Contradiction;
 pub use windows::Window;
 
+use crate::chain::Head;
 use crate::id::{IntentId, Revision};
-use crate::intent::{Event, IllegalEvent, Stage};
+use crate::intent::{Event, Stage};
 use crate::record::{Admission, Deferral, Entry, Folded, Pause, Record, Topic, Verdict, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
@@ -33,7 +36,7 @@ pub const KEEP: SignedDuration = SignedDuration::from_hours(48);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     revision: Revision,
-    admit: Revision,
+    admit: Head,
     at: Timestamp,
     pauses: BTreeMap<Arc<str>, Pressed>,
     intents: intents::Intents,
@@ -77,11 +80,12 @@ impl History {
     ///
     /// # Errors
     /// The entry cannot follow what came before it. Nothing may be decided on such a ledger.
-    pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEvent> {
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
+        self.continues(entry)?;
         self.revision = entry.revision;
         self.at = self.at.max(entry.at);
         if entry.topic == Topic::Admit {
-            self.admit = entry.revision;
+            self.admit = entry.head();
         }
         // Servers of the ledger may disagree by a little; the fold's time never goes backwards.
         let at = self.at;
@@ -100,7 +104,7 @@ impl History {
             }
             Record::Happened(event) => {
                 if let Topic::Intent(id) = entry.topic {
-                    self.happened(id, event, entry.revision, at)?;
+                    self.happened(id, event, entry, at)?;
                 }
             }
             Record::Folded(notes) => notes.iter().for_each(|it| self.folded(it, at)),
@@ -113,7 +117,7 @@ impl History {
                 if let Topic::Intent(id) = entry.topic
                     && let Some(intent) = self.intents.get_mut(id)
                 {
-                    intent.fenced(entry.revision);
+                    intent.fenced(entry.head());
                 }
             }
             Record::Started(_) => {}
@@ -146,10 +150,10 @@ impl History {
             .or_insert(waiting);
     }
 
-    fn happened(&mut self, id: IntentId, event: &Event, revision: Revision, at: Timestamp) -> Result<(), IllegalEvent> {
+    fn happened(&mut self, id: IntentId, event: &Event, entry: &Entry, at: Timestamp) -> Result<(), Contradiction> {
         // An entry of an intent whose admission was purged says nothing to anybody.
         let Some(intent) = self.intents.get_mut(id) else { return Ok(()) };
-        intent.apply(event, revision, at)?;
+        intent.apply(event, entry.head(), at).map_err(|illegal| Contradiction::illegal(entry, illegal))?;
         if let Stage::Closed { outcome, .. } = *intent.stage() {
             let (target, admitted_at) = (intent.request().target.clone(), intent.admitted_at());
             if intent.request().undoes().is_none() {

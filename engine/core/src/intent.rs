@@ -16,7 +16,8 @@ pub(crate) use kept::Kept;
 pub use stage::{IllegalEvent, Stage, advance};
 
 use crate::action::{ActionRequest, OnFailure};
-use crate::id::{IntentId, Revision};
+use crate::chain::Head;
+use crate::id::IntentId;
 use crate::outcome::Outcome;
 use crate::plan::{Change, Edit};
 
@@ -112,7 +113,7 @@ pub struct Intent {
     request: ActionRequest,
     change: Change,
     admitted_at: Timestamp,
-    revision: Revision,
+    head: Head,
     writer: Writer,
     stage: Stage,
     attempts: u32,
@@ -130,7 +131,7 @@ impl Intent {
             request: admission.request.clone(),
             change: admission.change.clone(),
             admitted_at: at,
-            revision: Revision::default(),
+            head: Head::default(),
             writer: admission.writer.clone(),
             stage: Stage::Recorded,
             attempts: 0,
@@ -142,9 +143,10 @@ impl Intent {
     }
 
     /// Folds an event in.
-    pub(crate) fn apply(&mut self, event: &Event, revision: Revision, at: Timestamp) -> Result<(), IllegalEvent> {
+    pub(crate) fn apply(&mut self, event: &Event, head: Head, at: Timestamp) -> Result<(), IllegalEvent> {
+        self.counts_on(event)?;
         self.stage = advance(self.stage.clone(), event, at)?;
-        self.revision = revision;
+        self.head = head;
         match event {
             Event::Attempted { number, change } => {
                 self.attempts = *number;
@@ -163,8 +165,27 @@ impl Intent {
     }
 
     /// A fence took this position: what was sent there unanswered can no longer land.
-    pub(crate) fn fenced(&mut self, revision: Revision) {
-        self.revision = revision;
+    pub(crate) fn fenced(&mut self, head: Head) {
+        self.head = head;
+    }
+
+    /// Whether `event` may be its next one, its number or epoch included.
+    ///
+    /// # Errors
+    /// Why not: written all the same, it would make the ledger a contradiction for everybody.
+    pub fn can_follow(&self, event: &Event, at: Timestamp) -> Result<(), IllegalEvent> {
+        self.counts_on(event)?;
+        advance(self.stage.clone(), event, at).map(drop)
+    }
+
+    /// Sends and epochs have no gaps: a number that is left out is an entry that somebody took away.
+    fn counts_on(&self, event: &Event) -> Result<(), IllegalEvent> {
+        let (what, found, last) = match event {
+            Event::Attempted { number, .. } => ("send", *number, self.attempts),
+            Event::TakenOver { by } => ("epoch", by.epoch, self.writer.epoch),
+            _ => return Ok(()),
+        };
+        if Some(found) == last.checked_add(1) { Ok(()) } else { Err(IllegalEvent::miscounted(what, found, last)) }
     }
 
     /// Identity.
@@ -187,9 +208,9 @@ impl Intent {
         self.admitted_at
     }
 
-    /// Revision of its newest event; what the next one has to expect.
-    pub fn revision(&self) -> Revision {
-        self.revision
+    /// Its newest entry: what the next one has to expect.
+    pub fn head(&self) -> Head {
+        self.head
     }
 
     /// Who drives it.

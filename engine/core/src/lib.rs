@@ -3,6 +3,7 @@
 //! argument.
 
 pub mod action;
+pub mod chain;
 pub mod deny;
 pub mod facts;
 pub mod follow_up;
@@ -22,4 +23,5 @@ pub mod record;
 pub mod signal;
 pub mod verify;
 pub mod window;
+pub mod wire;
 pub mod workload;

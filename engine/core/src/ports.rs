@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionRequest;
+use crate::chain::Head;
 use crate::facts::{Sighting, Snapshot};
 use crate::id::Revision;
 use crate::intent::{Attempt, Execution, Fence};
@@ -74,9 +75,9 @@ pub trait Signals: Send + Sync {
 pub struct Write {
     /// Where it belongs.
     pub topic: Topic,
-    /// The newest revision of the topic that the writer knows of; 0 for an empty topic. Every topic but `Note` is
+    /// The newest entry of the topic that the writer knows of; the default for an empty topic. Every topic but `Note` is
     /// compared, without exception.
-    pub expect: Option<Revision>,
+    pub expect: Option<Head>,
     /// What it says.
     pub record: Record,
 }
@@ -108,9 +109,9 @@ pub enum PortError {
 
 /// The only memory.
 pub trait Ledger: Send + Sync {
-    /// Appends one entry, durably.
-    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, Timestamp), AppendError>>;
-    /// The entries after `revision`, in order, and then those to come.
+    /// Appends one entry, durably: its place and sum.
+    fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>>;
+    /// The entries after `revision`, in order, and then those to come. Each was found to be what its sum says.
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>>;
     /// The newest revision.
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>>;

@@ -7,11 +7,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, ActionRequest};
+use crate::chain::{Head, Sum};
 use crate::deny::{DenyReason, NoAction};
 use crate::id::{IntentId, Revision, SignalId};
 use crate::intent::{Event, Writer};
 use crate::plan::Change;
+use crate::ports::AppendError;
 use crate::signal::TraceContext;
+use crate::wire;
 use crate::workload::Workload;
 
 /// Where an entry belongs. Compares are per topic.
@@ -25,6 +28,12 @@ pub enum Topic {
     Note,
 }
 
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&wire::topic_text(*self))
+    }
+}
+
 /// One entry, with the place and time that the ledger gave it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -34,8 +43,35 @@ pub struct Entry {
     pub at: Timestamp,
     /// Where it belongs.
     pub topic: Topic,
+    /// The sum of the topic's entry before it; none for the first, and for a note.
+    pub prev: Sum,
+    /// Its own sum.
+    pub sum: Sum,
     /// What it says.
     pub record: Record,
+}
+
+impl Entry {
+    /// An entry that follows `before` in its topic, with its sum.
+    ///
+    /// # Errors
+    /// The record cannot be written as JSON.
+    pub fn sealed(
+        revision: Revision,
+        at: Timestamp,
+        topic: Topic,
+        before: Option<Head>,
+        record: Record,
+    ) -> Result<Self, AppendError> {
+        let prev = before.map_or(Sum::NONE, |it| it.sum);
+        let sum = wire::seal(topic, prev, None, &record)?.sum;
+        Ok(Self { revision, at, topic, prev, sum, record })
+    }
+
+    /// Its place and sum: what the topic's next entry has to expect.
+    pub fn head(&self) -> Head {
+        Head { revision: self.revision, sum: self.sum }
+    }
 }
 
 /// What an entry says.

@@ -1,11 +1,12 @@
 //! A ledger in memory: compare-and-append per topic, one line of revisions, time that never runs backwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Tail, Write};
-use flyball_core::record::{Entry, Topic};
+use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::script::Script;
@@ -25,7 +26,7 @@ pub enum LedgerFault {
     Refused(String),
 }
 
-type Appended = Result<(Revision, Timestamp), AppendError>;
+type Appended = Result<Head, AppendError>;
 
 /// The ledger.
 pub struct MemoryLedger {
@@ -39,7 +40,9 @@ struct Inner {
 
 struct State {
     entries: Vec<Entry>,
-    heads: BTreeMap<Topic, Revision>,
+    heads: BTreeMap<Topic, Head>,
+    /// Entries that somebody changed: their sums are checked when they are read, those of all others when they were made.
+    edited: BTreeSet<Revision>,
     held: BTreeMap<(Timestamp, u64), Write>,
     sent: u64,
     at: Timestamp,
@@ -54,6 +57,7 @@ impl MemoryLedger {
         let state = State {
             entries: Vec::new(),
             heads: BTreeMap::new(),
+            edited: BTreeSet::new(),
             held: BTreeMap::new(),
             sent: 0,
             at: Timestamp::MIN,
@@ -87,6 +91,15 @@ impl MemoryLedger {
         state.bell.ring();
     }
 
+    /// Somebody changes what an entry says, and leaves its sum as it was. False where there is no such entry.
+    pub fn edit(&self, revision: Revision, change: impl FnOnce(&mut Record)) -> bool {
+        let mut state = self.inner.advanced();
+        let Some(entry) = state.entries.iter_mut().find(|it| it.revision == revision) else { return false };
+        change(&mut entry.record);
+        state.edited.insert(revision);
+        true
+    }
+
     /// Every entry.
     pub fn entries(&self) -> Vec<Entry> {
         self.inner.advanced().entries.clone()
@@ -114,15 +127,33 @@ impl State {
             (_, None) => {
                 return Err(AppendError::Refused("a compared topic is never written without a compare".into()));
             }
-            (_, Some(expected)) if expected != head => return Err(AppendError::Lost),
+            (_, Some(expected)) if expected.revision != head.revision => return Err(AppendError::Lost),
+            (_, Some(expected)) if expected != head => {
+                return Err(AppendError::Refused(format!("the newest entry of {} is not the one read", write.topic)));
+            }
             (_, Some(_)) => {}
         }
         self.at = self.at.max(now);
         let revision = Revision(self.newest().0 + 1);
-        self.heads.insert(write.topic, revision);
-        self.entries.push(Entry { revision, at: self.at, topic: write.topic, record: write.record });
+        let entry = Entry::sealed(revision, self.at, write.topic, write.expect, write.record)?;
+        let head = entry.head();
+        self.heads.insert(entry.topic, head);
+        self.entries.push(entry);
         self.bell.ring();
-        Ok((revision, self.at))
+        Ok(head)
+    }
+
+    /// An entry as a store would read it: one that was changed is not what its sum says.
+    fn checked(&self, entry: Entry) -> Result<Entry, PortError> {
+        if !self.edited.contains(&entry.revision) {
+            return Ok(entry);
+        }
+        let before = Head { revision: Revision::default(), sum: entry.prev };
+        let again = Entry::sealed(entry.revision, entry.at, entry.topic, Some(before), entry.record.clone());
+        if again.is_ok_and(|it| it.sum == entry.sum) {
+            return Ok(entry);
+        }
+        Err(PortError::Unavailable(format!("entry {} cannot be read: it was changed", entry.revision)))
     }
 
     fn newest(&self) -> Revision {
@@ -203,8 +234,11 @@ impl MemoryTail {
         // Revisions have no gaps and begin at 1, so that a revision is the index of the entry after it.
         let next = usize::try_from(self.after.0).ok().and_then(|at| state.entries.get(at)).cloned();
         if let Some(entry) = next {
-            self.after = entry.revision;
-            return Look::Found(Ok(entry));
+            let entry = state.checked(entry);
+            if let Ok(entry) = &entry {
+                self.after = entry.revision;
+            }
+            return Look::Found(entry);
         }
         state.bell.listen(waker);
         Look::Nothing(state.held.first_key_value().map(|((due, _), _)| *due))

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use flyball_core::chain::Head;
 use flyball_core::history::History;
 use flyball_core::id::{IntentId, Revision};
-use flyball_core::intent::{Event, advance};
+use flyball_core::intent::Event;
 use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Tail, Write};
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
@@ -102,7 +103,7 @@ impl Book {
         }
         {
             let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
-            history.apply(entry).map_err(|error| Halt::Contradiction(format!("entry {}: {error}", entry.revision)))?;
+            history.apply(entry).map_err(|error| Halt::Contradiction(error.to_string()))?;
             let mut journal = self.journal.write().unwrap_or_else(PoisonError::into_inner);
             journal.apply(entry);
             let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,18 +151,18 @@ impl Book {
     /// # Errors
     /// As the ledger says. `Unknown` is settled by `settle`.
     pub async fn append(&self, write: Write) -> Result<Revision, AppendError> {
-        let (revision, _) = self.ledger.append(write).await?;
+        let Head { revision, .. } = self.ledger.append(write).await?;
         self.reached(revision).await;
         Ok(revision)
     }
 
     /// Settles an append of a compared topic that had no answer: a fence at the same position either lands, and the lost
     /// one never can, or it is refused because something is there. Either way the fold tells afterwards.
-    pub async fn settle(&self, topic: Topic, expect: Revision) {
+    pub async fn settle(&self, topic: Topic, expect: Head) {
         loop {
             match self.append(Write { topic, expect: Some(expect), record: Record::Fence }).await {
                 Ok(_) => return,
-                Err(AppendError::Lost) => return self.catch_up(topic, expect).await,
+                Err(AppendError::Lost) => return self.catch_up(topic, expect.revision).await,
                 Err(AppendError::Unknown(_) | AppendError::Refused(_)) => self.clock.sleep(ASK_AGAIN).await,
             }
         }
@@ -172,8 +173,8 @@ impl Book {
         let newer = || {
             let history = self.history();
             match topic {
-                Topic::Admit => history.admit_revision() > stale,
-                Topic::Intent(id) => history.intent(id).is_none_or(|it| it.revision() > stale),
+                Topic::Admit => history.admit_head().revision > stale,
+                Topic::Intent(id) => history.intent(id).is_none_or(|it| it.head().revision > stale),
                 Topic::Note => true,
             }
         };
@@ -197,7 +198,7 @@ impl Book {
             let write = Write { topic, expect: Some(known), record: Record::Happened(event.clone()) };
             match self.append(write).await {
                 Ok(_) => return true,
-                Err(AppendError::Lost) => self.catch_up(topic, known).await,
+                Err(AppendError::Lost) => self.catch_up(topic, known.revision).await,
                 Err(error) => {
                     tracing::warn!(intent = %id, %error, "Settling an unanswered ledger entry");
                     self.clock.sleep(ASK_AGAIN).await;
@@ -215,14 +216,14 @@ impl Book {
 
     fn can_follow(&self, id: IntentId, event: &Event) -> bool {
         let (history, now) = (self.history(), self.now());
-        history.intent(id).is_some_and(|it| advance(it.stage().clone(), event, now).is_ok())
+        history.intent(id).is_some_and(|it| it.can_follow(event, now).is_ok())
     }
 
-    fn newest_event(&self, id: IntentId) -> Option<(Revision, usize, Option<Event>)> {
+    fn newest_event(&self, id: IntentId) -> Option<(Head, usize, Option<Event>)> {
         let history = self.history();
         let intent = history.intent(id)?;
         let events = intent.events();
-        Some((intent.revision(), events.len(), events.last().map(|(_, event)| event.clone())))
+        Some((intent.head(), events.len(), events.last().map(|(_, event)| event.clone())))
     }
 
     /// Writes a note, again and again until it is there.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Tail, Write};
 use flyball_core::record::{Entry, Topic};
@@ -19,9 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 pub use store::OpenError;
-use store::{CommitError, Draft, Head};
-
-use super::wire;
+use store::{CommitError, End};
 
 /// Writes that may wait. An append waits for its answer, so more than this means more than this many tasks that write at
 /// once, and those wait in line for a place.
@@ -31,8 +30,8 @@ const BATCH: usize = QUEUE;
 /// Entries that a tail reads at once: some hundred kilobytes.
 const CHUNK: usize = 256;
 
-type Placed = Result<(Revision, Timestamp), AppendError>;
-type Waiting = (Draft, oneshot::Sender<Placed>);
+type Placed = Result<Head, AppendError>;
+type Waiting = (Write, oneshot::Sender<Placed>);
 
 /// A ledger in one file. Dropping it closes the file, at once or after the transaction that is running; its tails end.
 pub struct FileLedger {
@@ -51,11 +50,11 @@ impl FileLedger {
     /// # Errors
     /// The file is in use, cut short, no ledger, or cannot be read: each names the path.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (database, head) = store::open(path)?;
+        let (database, end) = store::open(path)?;
         let database = Arc::new(database);
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (published, newest) = watch::channel(head.revision);
-        tokio::spawn(write(waiting, Arc::downgrade(&database), head, published, clock));
+        let (published, newest) = watch::channel(end.revision);
+        tokio::spawn(write(waiting, Arc::downgrade(&database), end, published, clock));
         Ok(Self { database, queue, newest, path: path.into() })
     }
 
@@ -63,11 +62,9 @@ impl FileLedger {
         if write.expect.is_none() && write.topic != Topic::Note {
             return Err(AppendError::Refused("a write that is compared carries what it expects".to_owned()));
         }
-        let body = wire::encode(&write.record)?;
-        let draft = Draft { topic: wire::topic_text(write.topic), expect: write.expect, body };
         let (answer, answered) = oneshot::channel();
         let ended = || AppendError::Unknown(format!("the writer of {} has ended", self.path.display()));
-        self.queue.send((draft, answer)).await.map_err(|_| ended())?;
+        self.queue.send((write, answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 }
@@ -76,7 +73,7 @@ impl FileLedger {
 async fn write(
     mut waiting: mpsc::Receiver<Waiting>,
     database: Weak<Database>,
-    mut head: Head,
+    mut end: End,
     newest: watch::Sender<Revision>,
     clock: Arc<dyn Clock>,
 ) {
@@ -85,14 +82,14 @@ async fn write(
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let Some(database) = database.upgrade() else { return };
-        let (drafts, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let (writes, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let now = wall.saturating_add(clock.monotonic() - begun).unwrap_or(Timestamp::MAX);
-        let outcome = spawn_blocking(move || store::commit(&database, &drafts, head, now)).await;
+        let outcome = spawn_blocking(move || store::commit(&database, &writes, end, now)).await;
         let outcome = outcome.unwrap_or_else(|died| Err(CommitError::Unknown(died.to_string())));
         match outcome {
             Ok((placed, reached)) => {
-                head = reached;
-                newest.send_replace(head.revision);
+                end = reached;
+                newest.send_replace(end.revision);
                 // Who has stopped waiting no longer wants to know.
                 for (answer, placed) in answers.into_iter().zip(placed) {
                     let _ = answer.send(placed);

@@ -6,6 +6,7 @@ mod stream;
 mod tail;
 
 use async_nats::Client;
+use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Tail, Write};
 use jiff::Timestamp;
@@ -62,7 +63,7 @@ impl JetStreamLedger {
 }
 
 impl Ledger for JetStreamLedger {
-    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, Timestamp), AppendError>> {
+    fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
         Box::pin(self.appender.append(write))
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use flyball::publish::{Publish, PublishError};
 use flyball_core::action::ActionRequest;
+use flyball_core::chain::Head;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
 use flyball_core::intent::{Attempt, Execution, Fence};
@@ -27,18 +28,19 @@ impl Paper {
 }
 
 impl Ledger for Paper {
-    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, jiff::Timestamp), AppendError>> {
+    fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
         Box::pin(async move {
             let mut entries = self.entries.lock().unwrap();
-            let newest = entries.iter().rev().find(|it| it.topic == write.topic).map_or(Revision(0), |it| it.revision);
+            let newest = entries.iter().rev().find(|it| it.topic == write.topic).map_or(Head::default(), Entry::head);
             if write.topic != Topic::Note && write.expect != Some(newest) {
                 return Err(AppendError::Lost);
             }
             let revision = Revision(entries.len() as u64 + 1);
-            let at = self.clock.now();
-            entries.push(Entry { revision, at, topic: write.topic, record: write.record });
+            let entry = Entry::sealed(revision, self.clock.now(), write.topic, write.expect, write.record)?;
+            let head = entry.head();
+            entries.push(entry);
             self.grown.send_replace(entries.len());
-            Ok((revision, at))
+            Ok(head)
         })
     }
 

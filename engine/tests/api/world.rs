@@ -129,8 +129,8 @@ impl World {
     /// Puts a record on the ledger.
     pub(crate) async fn write(&self, topic: Topic, record: Record) {
         let expect = match topic {
-            Topic::Admit => Some(self.engine.book.history().admit_revision()),
-            Topic::Intent(id) => self.engine.book.history().intent(id).map(flyball_core::intent::Intent::revision),
+            Topic::Admit => Some(self.engine.book.history().admit_head()),
+            Topic::Intent(id) => self.engine.book.history().intent(id).map(flyball_core::intent::Intent::head),
             Topic::Note => None,
         };
         self.engine.book.append(Write { topic, expect, record }).await.unwrap();

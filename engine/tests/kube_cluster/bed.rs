@@ -181,7 +181,7 @@ pub(crate) fn attempt_at(request: &ActionRequest, change: Change, at: Timestamp)
         (Topic::Intent(id), Record::Happened(Event::Attempted { number: 1, change })),
     ];
     for (revision, (topic, record)) in (1..).zip(entries) {
-        history.apply(&Entry { revision: Revision(revision), at, topic, record }).unwrap();
+        history.apply(&Entry::sealed(Revision(revision), at, topic, None, record).unwrap()).unwrap();
     }
     history.intent(id).unwrap().attempt().unwrap()
 }

@@ -1,6 +1,7 @@
 //! Writing to a ledger and reading it, in few words.
 
 use flyball::ledger::{JetStreamLedger, JetStreamOptions as Options};
+use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
 use flyball_core::ports::{Ledger, Tail, Write};
 use flyball_core::record::{Entry, Record, Resume, Topic};
@@ -17,9 +18,12 @@ pub(crate) fn record(text: &str) -> Record {
     Record::Resumed(Resume { id: text.into(), by: "test".to_owned() })
 }
 
+/// What the first write of a topic expects.
+pub(crate) const EMPTY: Head = Head { revision: Revision(0), sum: Sum::NONE };
+
 /// A compared write.
-pub(crate) fn write(topic: Topic, expect: u64, text: &str) -> Write {
-    Write { topic, expect: Some(Revision(expect)), record: record(text) }
+pub(crate) fn write(topic: Topic, expect: Head, text: &str) -> Write {
+    Write { topic, expect: Some(expect), record: record(text) }
 }
 
 /// A write that is not compared.

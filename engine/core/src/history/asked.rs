@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{History, Waiting, Window};
 use crate::action::{ActionKind, Cause};
+use crate::chain::Head;
 use crate::deny::DenyReason;
 use crate::id::{IntentId, Revision};
 use crate::intent::Intent;
@@ -20,7 +21,7 @@ impl History {
     }
 
     /// Newest entry of the topic `Admit`: what an admission screened here has to expect.
-    pub fn admit_revision(&self) -> Revision {
+    pub fn admit_head(&self) -> Head {
         self.admit
     }
 

@@ -10,6 +10,6 @@ impl History {
     pub fn needed_from(&self) -> Revision {
         let pauses = self.pauses.values().map(|it| it.revision);
         let waiters = self.waiting.values().map(|it| it.revision);
-        pauses.chain(waiters).chain(self.intents.oldest()).fold(self.admit, Revision::min)
+        pauses.chain(waiters).chain(self.intents.oldest()).fold(self.admit.revision, Revision::min)
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Event, Intent, Stage, Writer};
 use crate::action::ActionRequest;
-use crate::id::{IntentId, Revision};
+use crate::chain::Head;
+use crate::id::IntentId;
 use crate::plan::Change;
 
 /// An intent that the fold holds. A copy of the fold shares it until one of the two changes it.
@@ -45,7 +46,7 @@ struct Fields {
     request: ActionRequest,
     change: Change,
     admitted_at: Timestamp,
-    revision: Revision,
+    head: Head,
     writer: Writer,
     stage: Stage,
     attempts: u32,

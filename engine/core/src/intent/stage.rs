@@ -88,6 +88,13 @@ pub struct IllegalEvent {
     event: String,
 }
 
+impl IllegalEvent {
+    /// A count that does not go on where the last one ended.
+    pub(super) fn miscounted(what: &str, found: u32, last: u32) -> Self {
+        Self { stage: format!("{what} {last}"), event: format!("{what} {found}") }
+    }
+}
+
 /// The only way a stage changes. Everything that is not listed is illegal.
 pub fn advance(stage: Stage, event: &Event, at: Timestamp) -> Result<Stage, IllegalEvent> {
     use {Event as E, Stage as S};
@@ -103,9 +110,9 @@ pub fn advance(stage: Stage, event: &Event, at: Timestamp) -> Result<Stage, Ille
             S::Undoing { undo: *undo, verdict: *verdict, detail: detail.clone() }
         }
         (S::Closed { .. }, E::TakenOver { .. }) => return Err(illegal("Closed", event)),
-        (stage, E::TakenOver { .. }) => stage,
         // What has landed is not cancelled but undone.
-        (stage @ (S::Recorded | S::Sending { .. } | S::Unknown { .. }), E::CancelAsked { .. }) => stage,
+        (stage, E::TakenOver { .. })
+        | (stage @ (S::Recorded | S::Sending { .. } | S::Unknown { .. }), E::CancelAsked { .. }) => stage,
         (S::Sending { .. } | S::Unknown { .. }, E::Resolved { applied, fenced, by, reason }) => {
             // By a person's word it is neither a success nor a failure of ours.
             let outcome = if *applied { Outcome::Superseded } else { Outcome::Cancelled };

@@ -1,6 +1,9 @@
 //! What the fold holds does not grow, a snapshot of it is the fold, and a fold of what retention leaves is the same fold.
 
+use std::collections::BTreeMap;
+
 use flyball_core::action::{Action, ActionKind, Cause, Scale};
+use flyball_core::chain::Head;
 use flyball_core::deny::DenyReason;
 use flyball_core::history::{History, KEEP};
 use flyball_core::id::{Revision, SignalId};
@@ -19,17 +22,21 @@ use crate::build::{admission, at, change, receipt, request, restart, workload};
 struct Days {
     history: History,
     entries: Vec<Entry>,
+    heads: BTreeMap<Topic, Head>,
     now: Timestamp,
 }
 
 impl Days {
     fn new() -> Self {
-        Self { history: History::default(), entries: Vec::new(), now: at("00:00") }
+        Self { history: History::default(), entries: Vec::new(), heads: BTreeMap::new(), now: at("00:00") }
     }
 
     fn append(&mut self, topic: Topic, record: Record) {
-        let entry = Entry { revision: Revision(self.entries.len() as u64 + 1), at: self.now, topic, record };
+        let before = self.heads.get(&topic).copied().filter(|_| topic != Topic::Note);
+        let revision = Revision(self.entries.len() as u64 + 1);
+        let entry = Entry::sealed(revision, self.now, topic, before, record).unwrap();
         self.history.apply(&entry).unwrap();
+        self.heads.insert(topic, entry.head());
         self.entries.push(entry);
     }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use flyball_core::action::{Action, ActionRequest, Cause, Evidence, PolicyRef, VerifySpec};
+use flyball_core::chain::Head;
 use flyball_core::facts::{Managers, Neighbours, Rollout, Sighting, Snapshot};
-use flyball_core::history::History;
+use flyball_core::history::{Contradiction, History};
 use flyball_core::id::{IntentId, Revision, SignalId};
-use flyball_core::intent::{Event, IllegalEvent, Intent, Receipt, Writer};
+use flyball_core::intent::{Event, Intent, Receipt, Writer};
 use flyball_core::limits::PolicyLimits;
 use flyball_core::outcome::Outcome;
 use flyball_core::plan::{Change, plan};
@@ -136,12 +137,18 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn try_append(&mut self, clock: &str, topic: Topic, record: Record) -> Result<(), IllegalEvent> {
+    pub(crate) fn try_append(&mut self, clock: &str, topic: Topic, record: Record) -> Result<(), Contradiction> {
         let revision = Revision(self.entries.len() as u64 + 1);
-        let entry = Entry { revision, at: at(clock), topic, record };
+        let entry = Entry::sealed(revision, at(clock), topic, self.head(topic), record).unwrap();
         self.history.apply(&entry)?;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// What the next entry of a topic has to follow.
+    fn head(&self, topic: Topic) -> Option<Head> {
+        let compared = self.entries.iter().rev().find(|it| it.topic == topic && topic != Topic::Note);
+        compared.map(Entry::head)
     }
 
     pub(crate) fn append(&mut self, clock: &str, topic: Topic, record: Record) {

@@ -193,8 +193,11 @@ fn an_illegal_event_or_a_fence() {
     let mut ledger = Ledger::default();
     let id = ledger.admit("10:00", &restart("shop/cart", "10:00"));
     let refused = ledger.try_append("10:01", Topic::Intent(id), Record::Happened(Event::RolledOut)).unwrap_err();
-    assert_eq!(refused.to_string(), "RolledOut cannot follow Recorded");
-    assert_eq!(ledger.intent(id).revision(), Revision(0));
+    assert_eq!(
+        refused.to_string(),
+        format!("entry 2 of intent.{id} says what cannot be: RolledOut cannot follow Recorded")
+    );
+    assert_eq!(ledger.intent(id).head().revision, Revision(0));
     ledger.append("10:01", Topic::Intent(id), Record::Fence);
-    assert_eq!((ledger.intent(id).revision(), ledger.intent(id).stage()), (Revision(2), &Stage::Recorded));
+    assert_eq!((ledger.intent(id).head().revision, ledger.intent(id).stage()), (Revision(2), &Stage::Recorded));
 }

@@ -5,6 +5,7 @@
 mod bounded;
 mod breaker;
 mod build;
+mod chaining;
 mod faults;
 mod inspect;
 mod life;

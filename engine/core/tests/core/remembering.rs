@@ -1,6 +1,7 @@
 //! The fold: the same entry twice counts once, time never goes backwards, and what is asked later is what was written.
 
 use flyball_core::action::{Action, ActionRequest, Cause, Scale};
+use flyball_core::chain::Head;
 use flyball_core::deny::DenyReason;
 use flyball_core::history::History;
 use flyball_core::id::Revision;
@@ -62,7 +63,7 @@ fn a_place_is_held_until_the_admission_is_known() {
     assert_eq!((history.reserved().count(), history.slots(None), history.led_to(&request.cause)), (0, 0, None));
     history.reserve(pending.clone());
     let record = Record::Admitted(vec![pending]);
-    history.apply(&Entry { revision: Revision(1), at: at("10:00"), topic: Topic::Admit, record }).unwrap();
+    history.apply(&Entry::sealed(Revision(1), at("10:00"), Topic::Admit, None, record).unwrap()).unwrap();
     assert_eq!((history.reserved().count(), history.slots(None)), (0, 1));
 }
 
@@ -86,7 +87,7 @@ fn revisions_are_kept_per_topic() {
     ledger.append("10:00", Topic::Note, Record::Folded(Vec::new()));
     let history = &ledger.history;
     assert_eq!(
-        (history.revision(), history.admit_revision(), ledger.intent(id).revision()),
+        (history.revision(), history.admit_head().revision, ledger.intent(id).head().revision),
         (Revision(3), Revision(1), Revision(2))
     );
 }
@@ -176,7 +177,8 @@ fn entries(steps: &[Step]) -> Vec<Entry> {
             }
         }
         for (topic, record) in written {
-            let entry = Entry { revision: Revision(entries.len() as u64 + 1), at: now, topic, record };
+            let before = entries.iter().rev().find(|it| it.topic == topic).map(Entry::head);
+            let entry = Entry::sealed(Revision(entries.len() as u64 + 1), now, topic, before, record).unwrap();
             history.apply(&entry).unwrap();
             entries.push(entry);
         }
@@ -206,9 +208,12 @@ proptest! {
         let (mut once, mut twice) = (History::default(), History::default());
         for entry in entries(&steps) {
             once.apply(&entry).unwrap();
-            twice.apply(&entry).unwrap();
-            if entry.topic == Topic::Admit {
-                twice.apply(&entry).unwrap();
+            let repeats = if entry.topic == Topic::Admit { 2 } else { 1 };
+            for _ in 0..repeats {
+                let before = if entry.topic == Topic::Admit { Some(twice.admit_head()) } else { None };
+                let before = before.unwrap_or(Head { sum: entry.prev, ..Head::default() });
+                let again = Entry::sealed(entry.revision, entry.at, entry.topic, Some(before), entry.record.clone());
+                twice.apply(&again.unwrap()).unwrap();
             }
         }
         prop_assert_eq!(counted(&once), counted(&twice));

@@ -88,7 +88,7 @@ pub fn intent(request: &ActionRequest, change: &Change) -> Intent {
     let admitted = Record::Admitted(vec![admission]);
     let attempted = Record::Happened(Event::Attempted { number: 1, change: change.clone() });
     for (revision, topic, record) in [(1, Topic::Admit, admitted), (2, Topic::Intent(id), attempted)] {
-        let entry = Entry { revision: Revision(revision), at: start(), topic, record };
+        let entry = Entry::sealed(Revision(revision), start(), topic, None, record).expect("JSON");
         history.apply(&entry).expect("a legal history");
     }
     history.intent(id).expect("just admitted").clone()

@@ -5,19 +5,20 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
-use flyball_core::ports::AppendError;
+use flyball_core::ports::{AppendError, Write};
 use flyball_core::record::Entry;
+use flyball_core::wire;
 use jiff::Timestamp;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::Placed;
-use crate::ledger::wire;
 
-/// Revision to topic, time in nanoseconds since 1970, and body.
-const ENTRIES: TableDefinition<u64, (&str, i128, &[u8])> = TableDefinition::new("entries");
-/// Topic to its newest revision.
-const TOPICS: TableDefinition<&str, u64> = TableDefinition::new("topics");
+/// Revision to topic and body. The entry's time is in the body, under its sum.
+const ENTRIES: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("entries");
+/// Topic to its newest revision and that entry's sum.
+const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinition::new("topics");
 
 /// Why a ledger's file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +46,9 @@ pub enum OpenError {
 
 /// The newest entry: where the next one goes, and the time it cannot be before.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct End {
     pub(super) revision: Revision,
     pub(super) at: Timestamp,
-}
-
-/// Something to write, as bytes.
-pub(super) struct Draft {
-    pub(super) topic: String,
-    pub(super) expect: Option<Revision>,
-    pub(super) body: Vec<u8>,
 }
 
 /// Why a transaction was not confirmed.
@@ -66,7 +60,7 @@ pub(super) enum CommitError {
 }
 
 /// Opens the file, making it first when there is none.
-pub(super) fn open(path: &Path) -> Result<(Database, Head), OpenError> {
+pub(super) fn open(path: &Path) -> Result<(Database, End), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(found) if found.len() == 0 => return Err(not_a_ledger(path, "it is empty")),
@@ -77,7 +71,7 @@ pub(super) fn open(path: &Path) -> Result<(Database, Head), OpenError> {
     // A file that was cut in the wrong place makes redb panic instead of answering.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = Database::open(path)?;
-        head(&database).map(|head| (database, head))
+        end(&database).map(|end| (database, end))
     }));
     match opened {
         Ok(Ok(opened)) => Ok(opened),
@@ -117,63 +111,77 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-fn head(database: &Database) -> Result<Head, redb::Error> {
+fn end(database: &Database) -> Result<End, redb::Error> {
     let transaction = database.begin_read()?;
     transaction.open_table(TOPICS)?;
     let entries = transaction.open_table(ENTRIES)?;
     let Some((revision, entry)) = entries.last()? else {
-        return Ok(Head { revision: Revision(0), at: Timestamp::MIN });
+        return Ok(End { revision: Revision(0), at: Timestamp::MIN });
     };
-    let (revision, (topic, at, body)) = (revision.value(), entry.value());
-    let entry = decode(revision, topic, at, body).map_err(redb::Error::Corrupted)?;
-    Ok(Head { revision: entry.revision, at: entry.at })
+    let (revision, (topic, body)) = (revision.value(), entry.value());
+    let entry = decode(revision, topic, body).map_err(redb::Error::Corrupted)?;
+    Ok(End { revision: entry.revision, at: entry.at })
 }
 
 /// Writes what can be written in one transaction. Each compare sees the writes before it.
 pub(super) fn commit(
     database: &Database,
-    drafts: &[Draft],
-    head: Head,
+    writes: &[Write],
+    end: End,
     now: Timestamp,
-) -> Result<(Vec<Placed>, Head), CommitError> {
+) -> Result<(Vec<Placed>, End), CommitError> {
     let refused = |error: redb::Error| CommitError::Refused(error.to_string());
     let transaction = database.begin_write().map_err(|error| refused(error.into()))?;
-    let at = now.max(head.at);
-    let (placed, revision) = stage(&transaction, drafts, head.revision, at).map_err(refused)?;
-    if revision == head.revision {
+    let at = now.max(end.at);
+    let (placed, revision) = stage(&transaction, writes, end.revision, at).map_err(refused)?;
+    if revision == end.revision {
         // Nothing to write: dropping the transaction gives it up without a sync.
-        return Ok((placed, head));
+        return Ok((placed, end));
     }
     transaction.commit().map_err(|error| CommitError::Unknown(error.to_string()))?;
-    Ok((placed, Head { revision, at }))
+    Ok((placed, End { revision, at }))
 }
 
 fn stage(
     transaction: &WriteTransaction,
-    drafts: &[Draft],
+    writes: &[Write],
     mut newest: Revision,
     at: Timestamp,
 ) -> Result<(Vec<Placed>, Revision), redb::Error> {
     let mut entries = transaction.open_table(ENTRIES)?;
     let mut topics = transaction.open_table(TOPICS)?;
-    let mut placed = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        let topic = draft.topic.as_str();
-        let found = newest_of(&topics, topic)?;
-        if draft.expect.is_some_and(|expected| expected.0 != found) {
-            placed.push(Err(AppendError::Lost));
-            continue;
-        }
+    let mut placed = Vec::with_capacity(writes.len());
+    for write in writes {
+        let topic = wire::topic_text(write.topic);
+        let sealed = match prev(write, head(&topics, &topic)?) {
+            Ok(prev) => wire::seal(write.topic, prev, Some(at), &write.record),
+            Err(error) => Err(error),
+        };
+        let Ok(sealed) = sealed.map_err(|error| placed.push(Err(error))) else { continue };
         newest = Revision(newest.0 + 1);
-        entries.insert(newest.0, (topic, at.as_nanosecond(), draft.body.as_slice()))?;
-        topics.insert(topic, newest.0)?;
-        placed.push(Ok((newest, at)));
+        entries.insert(newest.0, (topic.as_str(), sealed.body.as_slice()))?;
+        topics.insert(topic.as_str(), (newest.0, *sealed.sum.bytes()))?;
+        placed.push(Ok(Head { revision: newest, sum: sealed.sum }));
     }
     Ok((placed, newest))
 }
 
-fn newest_of(topics: &Table<'_, &str, u64>, topic: &str) -> Result<u64, redb::Error> {
-    Ok(topics.get(topic)?.map_or(0, |found| found.value()))
+fn head(topics: &Table<'_, &str, (u64, [u8; 16])>, topic: &str) -> Result<Head, redb::Error> {
+    let found = topics.get(topic)?.map(|found| found.value());
+    Ok(found.map_or_else(Head::default, |(revision, sum)| Head { revision: Revision(revision), sum: sum.into() }))
+}
+
+/// The sum that the write has to carry, if it may follow `found`.
+fn prev(write: &Write, found: Head) -> Result<Sum, AppendError> {
+    match write.expect {
+        None => Ok(Sum::NONE),
+        Some(expected) if expected == found => Ok(found.sum),
+        Some(expected) if expected.revision == found.revision => Err(AppendError::Refused(format!(
+            "the file's newest entry of {}, {}, is not the one that was read: it has the sum {}, not {}",
+            write.topic, found.revision, found.sum, expected.sum
+        ))),
+        Some(_) => Err(AppendError::Lost),
+    }
 }
 
 /// Up to `limit` entries after `after`, in order. An error says which one is missing or cannot be read; it comes only when
@@ -184,11 +192,11 @@ pub(super) fn read(database: &Database, after: Revision, limit: usize) -> Result
         let entries = database.begin_read()?.open_table(ENTRIES)?;
         for (expected, row) in (after.0 + 1..).zip(entries.range(after.0 + 1..)?).take(limit) {
             let (revision, entry) = row?;
-            let (topic, at, body) = entry.value();
+            let (topic, body) = entry.value();
             if revision.value() != expected {
                 return Ok(Some(format!("entry {expected} is missing")));
             }
-            match decode(expected, topic, at, body) {
+            match decode(expected, topic, body) {
                 Ok(entry) => found.push(entry),
                 Err(why) => return Ok(Some(why)),
             }
@@ -202,10 +210,10 @@ pub(super) fn read(database: &Database, after: Revision, limit: usize) -> Result
     }
 }
 
-fn decode(revision: u64, topic: &str, at: i128, body: &[u8]) -> Result<Entry, String> {
+fn decode(revision: u64, topic: &str, body: &[u8]) -> Result<Entry, String> {
     let bad = |why: String| format!("entry {revision} cannot be read: {why}");
     let topic = wire::topic(topic).ok_or_else(|| bad(format!("it belongs to {topic:?}")))?;
-    let at = Timestamp::from_nanosecond(at).map_err(|error| bad(error.to_string()))?;
-    let record = wire::decode(body).map_err(bad)?;
-    Ok(Entry { revision: Revision(revision), at, topic, record })
+    let wire::Opened { prev, sum, at, record } = wire::open(topic, body).map_err(bad)?;
+    let at = at.ok_or_else(|| bad("it has no time".to_owned()))?;
+    Ok(Entry { revision: Revision(revision), at, topic, prev, sum, record })
 }

@@ -15,14 +15,14 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use backon::Retryable;
 use bytes::Bytes;
+use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
 use flyball_core::ports::{AppendError, PortError, Write};
 use flyball_core::record::{Record, Topic};
-use jiff::Timestamp;
+use flyball_core::wire;
 use uuid::Uuid;
 
 use super::stream::Home;
-use crate::ledger::wire;
 use crate::nats;
 
 /// Says which append wrote an entry: another for each append, the same for each copy of it.
@@ -41,11 +41,23 @@ struct Letter {
     expect: Option<Revision>,
     nonce: String,
     body: Bytes,
+    sum: Sum,
 }
 
 impl Letter {
-    fn new(subject: String, expect: Option<Revision>, record: &Record) -> Result<Self, AppendError> {
-        Ok(Self { subject, expect, nonce: Uuid::now_v7().to_string(), body: wire::encode(record)?.into() })
+    fn new(home: &Home, topic: Topic, expect: Option<Head>, record: &Record) -> Result<Self, AppendError> {
+        let sealed = wire::seal(topic, expect.map_or(Sum::NONE, |it| it.sum), None, record)?;
+        Ok(Self {
+            subject: home.subject(topic),
+            expect: expect.map(|it| it.revision),
+            nonce: Uuid::now_v7().to_string(),
+            body: sealed.body.into(),
+            sum: sealed.sum,
+        })
+    }
+
+    fn placed(&self, revision: Revision) -> Head {
+        Head { revision, sum: self.sum }
     }
 }
 
@@ -70,57 +82,54 @@ enum Step {
 pub(super) struct Appender {
     home: Home,
     stream: Stream<()>,
-    /// Time of our newest entry: the server's clock may step back, the ledger's does not.
-    newest: Mutex<Timestamp>,
 }
 
 impl Appender {
     pub(super) async fn new(home: Home) -> Result<Self, PortError> {
         let stream = home.context.get_stream_no_info(&home.name).await;
         let stream = stream.map_err(|error| PortError::Unavailable(format!("stream {}: {error}", home.name)))?;
-        Ok(Self { home, stream, newest: Mutex::new(Timestamp::MIN) })
+        Ok(Self { home, stream })
     }
 
     /// Appends, durably, exactly once or not at all; `Unknown` only when the server stays silent for [`SETTLE`].
-    pub(super) async fn append(&self, write: Write) -> Result<(Revision, Timestamp), AppendError> {
-        let letter = Letter::new(self.home.subject(write.topic), write.expect, &write.record)?;
-        let appended = match write.expect {
-            Some(expect) => self.compared(&letter, expect).await,
+    pub(super) async fn append(&self, write: Write) -> Result<Head, AppendError> {
+        let letter = Letter::new(&self.home, write.topic, write.expect, &write.record)?;
+        match write.expect {
+            Some(expect) => self.compared(&letter, write.topic, expect).await,
             None if write.topic == Topic::Note => self.note(&letter).await,
             None => Err(AppendError::Refused("a write that is compared carries what it expects".to_owned())),
-        };
-        appended.map(|(revision, at)| (revision, self.not_before(at)))
+        }
     }
 
     /// A note decides nothing alone, so copies are no danger: the same letter is sent until one is confirmed, and tails
     /// drop all but the first with a nonce.
-    async fn note(&self, letter: &Letter) -> Result<(Revision, Timestamp), AppendError> {
+    async fn note(&self, letter: &Letter) -> Result<Head, AppendError> {
         let attempt = || async {
             match self.publish(letter).await {
-                Reply::Stored(revision) => self.time_of(revision).await,
+                Reply::Stored(revision) => Ok(letter.placed(revision)),
                 Reply::Refused(why) => Err(Step::Over(AppendError::Refused(why))),
                 Reply::Taken => Err(Step::Again("the server compared a note".to_owned())),
                 Reply::Nothing(why) => {
                     let last = self.stream.raw_message_builder().last_by_subject(letter.subject.as_str()).send().await;
                     let ours = found(last)?.filter(|it| is_from(it, &letter.nonce));
-                    ours.map(|it| place_of(&it)).ok_or(Step::Again(why))
+                    ours.map(|it| letter.placed(Revision(it.sequence))).ok_or(Step::Again(why))
                 }
             }
         };
         settled(attempt).await
     }
 
-    async fn compared(&self, letter: &Letter, expect: Revision) -> Result<(Revision, Timestamp), AppendError> {
+    async fn compared(&self, letter: &Letter, topic: Topic, expect: Head) -> Result<Head, AppendError> {
         let reply = self.publish(letter).await;
         if let Reply::Stored(revision) = reply {
-            return settled(|| self.time_of(revision)).await;
+            return Ok(letter.placed(revision));
         }
-        settled(|| self.settle(letter, expect, &reply)).await
+        settled(|| self.settle(letter, topic, expect, &reply)).await
     }
 
     /// Looks who took the place, and takes it with a fence where nobody did and a copy of ours may be on its way.
-    async fn settle(&self, letter: &Letter, expect: Revision, reply: &Reply) -> Result<(Revision, Timestamp), Step> {
-        if let Some(outcome) = self.taken(letter, expect).await? {
+    async fn settle(&self, letter: &Letter, topic: Topic, expect: Head, reply: &Reply) -> Result<Head, Step> {
+        if let Some(outcome) = self.taken(letter, expect.revision).await? {
             return outcome;
         }
         match reply {
@@ -129,10 +138,10 @@ impl Appender {
             Reply::Refused(why) => return Err(Step::Over(AppendError::Refused(why.clone()))),
             Reply::Stored(_) | Reply::Nothing(_) => {}
         }
-        let fence = Letter::new(letter.subject.clone(), Some(expect), &Record::Fence).map_err(Step::Over)?;
+        let fence = Letter::new(&self.home, topic, Some(expect), &Record::Fence).map_err(Step::Over)?;
         match self.publish(&fence).await {
             Reply::Stored(_) => Err(Step::Over(AppendError::Lost)),
-            Reply::Taken => match self.taken(letter, expect).await? {
+            Reply::Taken => match self.taken(letter, expect.revision).await? {
                 Some(outcome) => outcome,
                 None => Err(Step::Over(AppendError::Lost)),
             },
@@ -141,22 +150,15 @@ impl Appender {
     }
 
     /// What follows from the entry after the expected one; nothing while there is none.
-    async fn taken(
-        &self,
-        letter: &Letter,
-        expect: Revision,
-    ) -> Result<Option<Result<(Revision, Timestamp), Step>>, Step> {
+    async fn taken(&self, letter: &Letter, expect: Revision) -> Result<Option<Result<Head, Step>>, Step> {
         let read = self.stream.raw_message_builder().next_by_subject(letter.subject.as_str()).sequence(expect.0 + 1);
-        Ok(found(read.send().await)?
-            .map(|it| if is_from(&it, &letter.nonce) { Ok(place_of(&it)) } else { Err(Step::Over(AppendError::Lost)) }))
-    }
-
-    /// The time that the stream gave to an entry of ours: the answer to a publish does not carry it.
-    async fn time_of(&self, revision: Revision) -> Result<(Revision, Timestamp), Step> {
-        match found(self.stream.raw_message_builder().sequence(revision.0).send().await)? {
-            Some(message) => Ok(place_of(&message)),
-            None => Err(Step::Over(AppendError::Unknown(format!("entry {revision} was stored and is gone")))),
-        }
+        Ok(found(read.send().await)?.map(|it| {
+            if is_from(&it, &letter.nonce) {
+                Ok(letter.placed(Revision(it.sequence)))
+            } else {
+                Err(Step::Over(AppendError::Lost))
+            }
+        }))
     }
 
     async fn publish(&self, letter: &Letter) -> Reply {
@@ -176,12 +178,6 @@ impl Appender {
             Ok(stored) => Reply::Stored(Revision(stored.sequence)),
             Err(error) => reply(&error),
         }
-    }
-
-    fn not_before(&self, at: Timestamp) -> Timestamp {
-        let mut newest = self.newest.lock().expect("nothing panics while it holds the newest time");
-        *newest = at.max(*newest);
-        *newest
     }
 }
 
@@ -212,15 +208,11 @@ fn is_from(message: &StreamMessage, nonce: &str) -> bool {
     message.headers.get(WRITER).is_some_and(|it| it.as_str() == nonce)
 }
 
-fn place_of(message: &StreamMessage) -> (Revision, Timestamp) {
-    (Revision(message.sequence), nats::timestamp(message.time))
-}
-
 /// Repeats a step until it has an outcome, for [`SETTLE`] at the longest.
-async fn settled<F, S>(step: F) -> Result<(Revision, Timestamp), AppendError>
+async fn settled<F, S>(step: F) -> Result<Head, AppendError>
 where
     F: FnMut() -> S,
-    S: Future<Output = Result<(Revision, Timestamp), Step>>,
+    S: Future<Output = Result<Head, Step>>,
 {
     let last = Mutex::new(String::from("no answer"));
     let persistent = step.retry(nats::patiently()).when(|step| matches!(step, Step::Again(_))).notify(|step, _| {

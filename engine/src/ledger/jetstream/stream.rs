@@ -5,10 +5,10 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy
 use flyball_core::id::Revision;
 use flyball_core::ports::PortError;
 use flyball_core::record::Topic;
+use flyball_core::wire;
 use jiff::Timestamp;
 
 use super::Options;
-use crate::ledger::wire;
 use crate::nats;
 
 /// JetStream's word for no limit.

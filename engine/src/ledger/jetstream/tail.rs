@@ -10,12 +10,12 @@ use backon::Retryable;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, PortError, Tail};
 use flyball_core::record::{Entry, Record, Topic};
+use flyball_core::wire::{self, Opened};
 use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::append::WRITER;
 use super::stream::{Home, Missing};
-use crate::ledger::wire;
 use crate::nats;
 
 /// Notes whose nonce is remembered. Copies of a note are at most one append's settling apart, 30 s; notes are flushed in
@@ -130,15 +130,19 @@ impl Place {
         let nonce =
             message.headers.as_ref().and_then(|headers| headers.get(WRITER)).map(async_nats::HeaderValue::as_str);
         let known = self.after >= sequence;
-        let record = if known { None } else { Some(wire::decode(&message.payload)) };
-        let record = record.transpose();
-        let record = record.map_err(|why| unreadable(format!("entry {sequence} cannot be read: {why}")))?;
+        let opened = if known { None } else { Some(wire::open(topic, &message.payload)) };
+        let opened = opened.transpose();
+        let opened = opened.map_err(|why| unreadable(format!("entry {sequence} cannot be read: {why}")))?;
         self.position = sequence;
-        self.at = self.at.max(nats::timestamp(info.published));
+        // An entry that was brought from another ledger keeps the time that it had there.
+        let at = opened.as_ref().and_then(|it| it.at).unwrap_or_else(|| nats::timestamp(info.published));
+        self.at = self.at.max(at);
         let copy = topic == Topic::Note && nonce.is_some_and(|it| !self.nonces.insert(it));
         // A copy says nothing, but whoever waits for its place in the ledger has to see it pass.
-        let record = record.map(|it| if copy { Record::Fence } else { it });
-        Ok(record.map(|record| Entry { revision: Revision(sequence), at: self.at, topic, record }))
+        Ok(opened.map(|Opened { prev, sum, record, .. }| {
+            let record = if copy { Record::Fence } else { record };
+            Entry { revision: Revision(sequence), at: self.at, topic, prev, sum, record }
+        }))
     }
 }
 
