@@ -1,5 +1,6 @@
 //! The command line as typed. What it means is said in `config` for the engine and in `client` for everything else.
 
+mod hand;
 mod signal;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flyball_core::workload::Workload;
 use jiff::SignedDuration;
 
+pub use hand::{Cancel, Resolve};
 pub use signal::{Send, Signal, Validate};
 
 use crate::view::{self, Verdict};
@@ -65,6 +67,16 @@ pub enum ClientCommand {
   flyball resume p-1a2b3c4d
   flyball resume --all")]
     Resume(Resume),
+    /// End an action before it has an effect
+    ///
+    /// Returns when it has ended. What is on its way to the cluster is fenced first, so that it cannot land later.
+    Cancel(Cancel),
+    /// Say what became of a send that had no answer, where the API server cannot be asked
+    ///
+    /// An action in stage Unknown keeps its slot until the target can be read. This is the way out where it never can be.
+    #[command(after_help = "Examples:
+  flyball resolve 8f14e45f --as absent --reason \"cluster restored from backup\"")]
+    Resolve(Resolve),
     /// Send or check signals
     #[command(subcommand)]
     Signal(Signal),

@@ -3,6 +3,7 @@
 
 mod api;
 mod explain;
+mod hands;
 mod nats;
 mod pauses;
 mod signal;
@@ -97,6 +98,8 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         }
         ClientCommand::Pause(args) => pauses::pause(args).await,
         ClientCommand::Resume(args) => pauses::resume(args).await,
+        ClientCommand::Cancel(args) => hands::cancel(args).await,
+        ClientCommand::Resolve(args) => hands::resolve(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
     }
 }

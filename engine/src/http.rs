@@ -4,6 +4,7 @@
 mod auth;
 mod bounds;
 mod decisions;
+mod hands;
 mod health;
 mod openapi;
 mod pauses;
@@ -73,6 +74,8 @@ fn calls() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/signals/recent", get(signals::recent)),
         ("/v1/decisions", get(decisions::list)),
         ("/v1/decisions/{id}", get(decisions::why)),
+        ("/v1/decisions/{id}/cancel", post(hands::cancel)),
+        ("/v1/decisions/{id}/resolve", post(hands::resolve)),
         ("/v1/policies", get(policies::list)),
         ("/v1/pauses", get(pauses::list).post(pauses::pause).delete(pauses::resume_scope)),
         ("/v1/pauses/{id}", delete(pauses::resume)),

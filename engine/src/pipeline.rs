@@ -1,6 +1,7 @@
 //! The whole engine on one screen: `decide` takes a signal to its end or to an intent, `drive` takes an intent to its end.
 //! Neither has recovery code: what is found on the ledger is driven like what was just written.
 
+mod by_hand;
 mod drive;
 mod read_back;
 mod undo;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+pub use by_hand::{NotTaken, Word};
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::NoAction;
 use flyball_core::guardrail::{

@@ -1,6 +1,7 @@
 //! What people and dashboards see of the engine: the forms that the API answers with and the client reads. Made from the
 //! journal and the history; knows no HTTP and no terminal.
 
+pub mod hand;
 pub mod pause;
 pub mod policy;
 pub mod signal;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use flyball::app::{App, Settings};
 use flyball::clock::TokioClock;
 use flyball::intake::Reader;
+use flyball::pipeline::Word;
 use flyball::telemetry::Telemetry;
 use flyball_core::deny::DenyReason;
 use flyball_core::history::History;
@@ -105,6 +106,7 @@ impl Scenario {
             ["ledger-outage", duration] => self.world.ledger.outage(duration.parse().unwrap()),
             ["pause"] => self.pause().await,
             ["resume"] => self.resume().await,
+            ["cancel", name] => self.cancel(&target(name)),
             ["restart-engine"] => {
                 self.app.take().unwrap().stop().await;
                 self.boot().await;
@@ -119,6 +121,14 @@ impl Scenario {
         let pause =
             Pause { id: "p1".into(), scope: PauseScope::All, reason: "a look".into(), by: "ana".into(), until: None };
         assert!(engine.admitter.write(|_| Some(Record::Paused(pause.clone()))).await);
+    }
+
+    /// Asks, and does not wait for the answer: what became of it is told by the intent.
+    fn cancel(&self, target: &Workload) {
+        let engine = self.app.as_ref().unwrap().engine.clone();
+        let id = engine.book.history().open_on(target)[0];
+        let word = Word { by: "ana".into(), reason: "a look".into() };
+        tokio::spawn(async move { engine.cancel(id, word).await });
     }
 
     async fn resume(&self) {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Trouble;
 use crate::cli::{Connection, Which};
 use crate::http::{Problem, ProblemKind};
+use crate::view::hand::{Cancel, Resolve};
 use crate::view::pause::{NewPause, Pause, Pauses};
 use crate::view::policy::Policies;
 use crate::view::signal::Accepted;
@@ -70,6 +71,16 @@ impl Api {
 
     pub(super) async fn why(&self, id: &str) -> Result<Why, Trouble> {
         self.call(self.to(Method::GET, &["decisions", id])).await
+    }
+
+    /// Ends an action before it has an effect.
+    pub(super) async fn cancel(&self, id: &str, cancel: &Cancel) -> Result<Why, Trouble> {
+        self.call(self.to(Method::POST, &["decisions", id, "cancel"]).json(cancel)).await
+    }
+
+    /// Says what became of a send.
+    pub(super) async fn resolve(&self, id: &str, word: &Resolve) -> Result<Why, Trouble> {
+        self.call(self.to(Method::POST, &["decisions", id, "resolve"]).json(word)).await
     }
 
     pub(super) async fn policies(&self) -> Result<Policies, Trouble> {

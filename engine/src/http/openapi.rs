@@ -7,7 +7,7 @@ use flyball_signals::Kind;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{decisions, health, pauses, policies, signals};
+use super::{decisions, hands, health, pauses, policies, signals};
 
 /// The document, but for what the handlers do not know: the signals' own schemas and the token.
 #[derive(OpenApi)]
@@ -26,6 +26,8 @@ use super::{decisions, health, pauses, policies, signals};
         signals::recent,
         decisions::list,
         decisions::why,
+        hands::cancel,
+        hands::resolve,
         policies::list,
         pauses::list,
         pauses::pause,

@@ -50,6 +50,8 @@ pub enum Kind {
     InvalidSignal,
     /// The query or the body cannot be used.
     InvalidRequest,
+    /// It is not in the state that this asks for.
+    Conflict,
     /// No token, or a wrong one.
     Unauthorised,
     /// Sent by a page of another site.
@@ -74,6 +76,7 @@ impl Kind {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::InvalidSignal => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-signal", "The body is not a signal"),
             Self::InvalidRequest => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request cannot be used"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "It is not so any more"),
             Self::Unauthorised => (StatusCode::UNAUTHORIZED, "unauthorised", "A bearer token is needed"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site", "Pages of other sites may not call this"),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy", "Too much at once"),

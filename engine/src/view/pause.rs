@@ -118,7 +118,7 @@ pub fn name(by: Option<&str>) -> Result<String, Wrong> {
 }
 
 /// A text of one line: it is shown in tables, logs and annotations.
-fn line(field: &'static str, text: &str, longest: usize) -> Result<String, Wrong> {
+pub(super) fn line(field: &'static str, text: &str, longest: usize) -> Result<String, Wrong> {
     let text = text.trim();
     if text.chars().count() > longest {
         return Err((field, format!("is longer than {longest} characters")));

@@ -5,6 +5,7 @@ mod asked;
 mod command_line;
 mod decisions;
 mod fakes;
+mod hands;
 mod pauses;
 mod rules;
 mod signals;

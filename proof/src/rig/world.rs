@@ -1,5 +1,6 @@
 //! A rig's surroundings: signals that it publishes, workloads that it makes, and what the API server says was done to them.
 
+use flyball_core::facts::STAMP_FENCE;
 use flyball_core::workload::{Workload as Target, WorkloadKind};
 use flyball_devcluster::{Answer, AuditEntry, Workload, workloads};
 use serde_json::Value;
@@ -88,8 +89,9 @@ impl Rig {
         self.audit.find(ours).expect("the audit log")
     }
 
-    /// Accepted PATCHes of ours on the target.
+    /// Accepted PATCHes of ours on the target that change what is wanted of it: a fence does not.
     pub fn effects(&self, target: &Target) -> Vec<AuditEntry> {
-        self.requests(target).into_iter().filter(|it| (200..300).contains(&it.code)).collect()
+        let fences = |it: &AuditEntry| !it.object["metadata"]["annotations"][STAMP_FENCE].is_null();
+        self.requests(target).into_iter().filter(|it| (200..300).contains(&it.code) && !fences(it)).collect()
     }
 }
