@@ -94,7 +94,9 @@ impl App {
         book.note(Record::Started(Started { replica: settings.replica.clone(), policies: digest, version })).await;
         app.readiness.set("policies", Ok(()));
         // What an earlier process of ours left open is taken up at once.
-        replicas::left_open(&engine).into_iter().for_each(|id| engine.start(id));
+        for id in replicas::left_open(&engine) {
+            engine.start(id);
+        }
         app.spawn("heartbeat", replicas::beat(engine.clone(), ports.replicas.clone(), app.readiness.clone()));
         let listening = replicas::attend(engine.clone(), ports.replicas.clone());
         app.tasks.spawn(async move { ("replicas", listening.await) });

@@ -65,7 +65,9 @@ pub async fn attend(engine: Arc<Engine>, replicas: Arc<dyn Replicas>) -> String 
         }
         engine.peers().hear(&beat);
         if beat.process == me.process {
-            left_open(&engine).into_iter().for_each(|id| engine.start(id));
+            for id in left_open(&engine) {
+                engine.start(id);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use flyball_core::action::{Action, ActionRequest, Cause, Evidence, PolicyRef, Sc
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::history::History;
 use flyball_core::id::Revision;
-use flyball_core::intent::{Attempt, Event, Execution, Receipt, Writer};
+use flyball_core::intent::{Attempt, Event, Execution, Intent, Receipt, Writer};
 use flyball_core::limits::PolicyLimits;
 use flyball_core::plan::plan;
 use flyball_core::ports::Cluster;
@@ -164,6 +164,11 @@ fn request(target: &Workload, action: Action, cause: &str) -> ActionRequest {
 
 /// The attempt of an intent that the fold knows: there is no other way to one.
 fn attempt(request: &ActionRequest, seen: &Snapshot) -> Attempt {
+    sending(request, seen).attempt().unwrap()
+}
+
+/// An intent with a send on its way.
+fn sending(request: &ActionRequest, seen: &Snapshot) -> Intent {
     let at: Timestamp = "2026-01-15T10:00:00Z".parse().unwrap();
     let change = plan(&request.action, seen, at).unwrap();
     let id = request.id("contract");
@@ -176,7 +181,7 @@ fn attempt(request: &ActionRequest, seen: &Snapshot) -> Attempt {
     {
         history.apply(&Entry::sealed(Revision(revision), at, topic, None, record).unwrap()).unwrap();
     }
-    history.intent(id).unwrap().attempt().unwrap()
+    history.intent(id).unwrap().clone()
 }
 
 async fn snapshot(side: &impl Side, request: &ActionRequest) -> Snapshot {
@@ -218,6 +223,7 @@ async fn settled(side: &impl Side, target: &Workload) -> Snapshot {
 async fn contract(side: impl Side) {
     reads(&side).await;
     a_token_is_used_once(&side).await;
+    a_fence_takes_the_token(&side).await;
     generations(&side).await;
     scales(&side).await;
     a_bad_release_hangs_and_a_rollback_heals(&side).await;
@@ -255,6 +261,28 @@ async fn a_token_is_used_once(side: &impl Side) {
     let done = complete(side, &cart, &receipt).await;
     assert_eq!(done.stamp, Some(first.id("contract")));
     assert_eq!(done.spec["replicas"], 1, "the late one changed nothing");
+}
+
+async fn a_fence_takes_the_token(side: &impl Side) {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, DAEMON] {
+        let target = side.target(kind, &format!("fence-{}", kind.plural()));
+        side.put(&target, 1).await;
+        let seen = settled(side, &target).await;
+        let restart = request(&target, Action::Restart, "fenced");
+        let intent = sending(&restart, &seen);
+        let fenced = side.port().fence(intent.fence().unwrap()).await;
+        assert!(matches!(fenced, Execution::Applied(_)), "{kind}: {fenced:?}");
+        let late = side.port().execute(intent.attempt().unwrap()).await;
+        assert!(matches!(late, Execution::Conflict(_)), "{kind}: a copy that comes late: {late:?}");
+        let after = snapshot(side, &restart).await;
+        assert_eq!((after.fence(), after.stamp()), (Some((intent.id(), 1)), None), "{kind}");
+        assert_eq!(after.spec_digest(), seen.spec_digest(), "{kind}: nothing was asked of it");
+        // The other way round: what has landed cannot be fenced off.
+        let landed = apply(side, &restart).await;
+        let late = side.port().fence(intent.fence().unwrap()).await;
+        assert!(matches!(late, Execution::Conflict(_)), "{kind}: {late:?}");
+        assert_eq!(complete(side, &target, &landed).await.stamp, Some(intent.id()), "{kind}");
+    }
 }
 
 async fn generations(side: &impl Side) {

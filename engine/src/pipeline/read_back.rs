@@ -34,9 +34,8 @@ impl Engine {
             Found::Missed(why) => self.write(intent, Event::Missed { detail: why.to_owned() }).await,
             Found::Superseded(why) => self.close(intent, Outcome::Superseded, why.to_owned()).await,
             Found::Outstanding if self.must_fence(intent) => self.fence(intent, patience).await,
-            Found::Outstanding => self.send_again(intent, patience).await,
             Found::HalfDone if self.is_paused(intent) => self.look_later(intent, "paused", patience).await,
-            Found::HalfDone => self.send_again(intent, patience).await,
+            Found::Outstanding | Found::HalfDone => self.send_again(intent, patience).await,
         }
     }
 
