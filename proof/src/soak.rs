@@ -1,9 +1,9 @@
 //! Random kills for as long as you like, on real servers: two replicas are killed again and again, a third lives on and
 //! shows whether memory grows. At the end everything is healed, and every signal, effect and window is accounted for.
 
-mod account;
+pub(crate) mod account;
 mod load;
-mod memory;
+pub(crate) mod memory;
 mod recovery;
 mod windows;
 
@@ -70,6 +70,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut rig = Rig::on("soak", Cluster::shared(), &nats.url());
     let kept = if args.recovery { recovery::measure(&mut rig, args.rounds)? } else { soak(args, &mut rig)? };
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A storm of kills of this length, a kill each `every` milliseconds in the mean, on a rig without replicas. Whether all was
+/// kept.
+pub(crate) fn storm_of(rig: &mut Rig, length: Duration, every: u64) -> Result<bool> {
+    let args = Args {
+        minutes: 0,
+        seconds: length.as_secs(),
+        seed: 2,
+        rate: 60,
+        workloads: 12,
+        mortals: 2,
+        every,
+        recovery: false,
+        rounds: 0,
+    };
+    soak(&args, rig)
 }
 
 fn soak(args: &Args, rig: &mut Rig) -> Result<bool> {
@@ -161,7 +178,7 @@ fn settled(rig: &Rig) -> Result<()> {
 }
 
 /// Signals that the engine's consumer has not been given, and those that it has and that are not settled.
-async fn consumer(rig: &Rig) -> Result<(u64, u64)> {
+pub(crate) async fn consumer(rig: &Rig) -> Result<(u64, u64)> {
     let context = rig.jetstream().await;
     let stream = context.get_stream("FLYBALL_SIGNALS").await.context("the stream of signals")?;
     let mut consumer: async_nats::jetstream::consumer::PullConsumer =

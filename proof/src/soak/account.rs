@@ -16,24 +16,24 @@ use crate::rig::{Rig, outcome};
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// What must not be.
-    pub(super) violations: Vec<String>,
+    pub(crate) violations: Vec<String>,
     /// Signals by what became of them.
-    pub(super) became: BTreeMap<&'static str, usize>,
+    pub(crate) became: BTreeMap<&'static str, usize>,
     /// Reasons of denials, with how many signals each stands for.
-    pub(super) reasons: BTreeMap<&'static str, u64>,
+    pub(crate) reasons: BTreeMap<&'static str, u64>,
     /// Intents by outcome.
-    pub(super) outcomes: BTreeMap<&'static str, usize>,
+    pub(crate) outcomes: BTreeMap<&'static str, usize>,
     /// Accepted changes.
-    pub(super) effects: usize,
+    pub(crate) effects: usize,
     /// What the fullest windows held.
-    pub(super) windows: String,
+    pub(crate) windows: String,
 }
 
 impl Findings {
     /// Says it.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         let list = |of: Vec<String>| of.join(", ");
         println!("became     {}", list(self.became.iter().map(|(what, count)| format!("{what} {count}")).collect()));
         println!("denials    {}", list(self.reasons.iter().map(|(what, count)| format!("{what} {count}")).collect()));
@@ -94,7 +94,7 @@ impl Fates {
 }
 
 /// S3: every signal has its terminal record, and only one that counts.
-pub(super) fn signals(entries: &[Entry], sent: &[Sent], refused: &BTreeSet<u64>, findings: &mut Findings) {
+pub(crate) fn signals(entries: &[Entry], sent: &[Sent], refused: &BTreeSet<u64>, findings: &mut Findings) {
     let fates = Fates::read(entries, findings);
     let mut became = BTreeMap::new();
     for Sent { sequence, sort } in sent {
@@ -129,8 +129,14 @@ pub(super) fn signals(entries: &[Entry], sent: &[Sent], refused: &BTreeSet<u64>,
     findings.became = became;
 }
 
+/// Signals that a policy matches, by their sequences.
+pub(crate) fn asking(sequences: &[u64]) -> Vec<Sent> {
+    let distinct: BTreeSet<u64> = sequences.iter().copied().collect();
+    distinct.into_iter().map(|sequence| Sent { sequence, sort: Sort::Asking }).collect()
+}
+
 /// The sequences of the dead letters of this rig's engine.
-pub(super) async fn refused(rig: &Rig) -> Result<BTreeSet<u64>> {
+pub(crate) async fn refused(rig: &Rig) -> Result<BTreeSet<u64>> {
     let context = rig.jetstream().await;
     let mut stream = context.get_stream("FLYBALL_REFUSED").await.context("the dead letters")?;
     let last = stream.info().await?.state.last_sequence;
@@ -146,7 +152,7 @@ pub(super) async fn refused(rig: &Rig) -> Result<BTreeSet<u64>> {
 }
 
 /// S1 and S2: at most one effect for each intent, one for each that was applied, none without an intent or before it.
-pub(super) fn effects(rig: &Rig, entries: &[Entry], findings: &mut Findings) -> Result<()> {
+pub(crate) fn effects(rig: &Rig, entries: &[Entry], findings: &mut Findings) -> Result<()> {
     let mut history = History::default();
     for entry in entries {
         history.apply(entry)?;
@@ -200,15 +206,15 @@ fn attempted(intent: &Intent) -> Option<Timestamp> {
 
 /// One SIGKILL.
 #[derive(Clone, Debug)]
-pub(super) struct Killed {
+pub(crate) struct Killed {
     /// Whom.
-    pub(super) replica: String,
+    pub(crate) replica: String,
     /// When.
-    pub(super) at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 /// For each intent that a process had open when it was killed: how long until another process wrote its next entry. Sorted.
-pub(super) fn recoveries(entries: &[Entry], kills: &[Killed]) -> Vec<Duration> {
+pub(crate) fn recoveries(entries: &[Entry], kills: &[Killed]) -> Vec<Duration> {
     let mut open: BTreeMap<IntentId, (Writer, Timestamp)> = BTreeMap::new();
     let mut took = Vec::new();
     for entry in entries {

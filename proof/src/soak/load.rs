@@ -15,7 +15,7 @@ const HANDFUL: Duration = Duration::from_millis(50);
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sort {
+pub(crate) enum Sort {
     /// It matches a policy.
     Asking,
     /// No policy matches.
@@ -26,11 +26,11 @@ pub(super) enum Sort {
 
 /// A signal that the stream has confirmed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// Its sequence in the stream.
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
     /// What it is.
-    pub(super) sort: Sort,
+    pub(crate) sort: Sort,
 }
 
 /// Who sends.

@@ -7,6 +7,13 @@ use anyhow::{Context, Result};
 /// What a fresh process takes until its caches and pools have their size; it is left out of the slope.
 const WARM_UP: Duration = Duration::from_secs(60);
 
+/// Resident memory of a process, in KiB.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process without memory")?;
+    line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("reading {line:?}"))
+}
+
 /// Resident memory over time, in KiB.
 #[derive(Debug, Default)]
 pub(super) struct Memory(Vec<(Duration, u64)>);
@@ -14,10 +21,7 @@ pub(super) struct Memory(Vec<(Duration, u64)>);
 impl Memory {
     /// One look at the process `pid`.
     pub(super) fn look(&mut self, at: Duration, pid: u32) -> Result<()> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process without memory")?;
-        let kib = line.trim().trim_end_matches("kB").trim();
-        self.add(at, kib.parse().with_context(|| format!("reading {line:?}"))?);
+        self.add(at, resident(pid)?);
         Ok(())
     }
 

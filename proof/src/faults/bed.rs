@@ -1,0 +1,119 @@
+//! What the rows share: an engine that restarts what leaks, and what must hold of every one of them.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::ensure;
+use flyball_core::intent::Intent;
+use flyball_core::workload::Workload as Target;
+use flyball_devcluster::{Answer, Cluster, Options, Pods, Workload, wait_until};
+use serde_json::Value;
+
+use crate::rig::{Rig, WIDE, outcome, policy};
+use crate::soak::account::{self, Findings};
+
+/// What the policy of [`ready`] acts on.
+pub(super) const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
+/// Longer than what is held for a minute, and what follows.
+pub(super) const LONG: Duration = Duration::from_secs(240);
+
+/// Gives the rig the policy that restarts what leaks, and wide guardrails.
+pub(super) fn prepared(mut rig: Rig) -> Rig {
+    rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).policy("g.yaml", WIDE);
+    rig
+}
+
+/// An engine on the shared servers, ready.
+pub(super) fn ready(row: &str) -> Rig {
+    let mut rig = prepared(Rig::new(row));
+    rig.start();
+    rig
+}
+
+/// A Deployment whose pods take a while to be ready, so that there is a middle of the rollout.
+pub(super) fn slow(rig: &Rig, name: &str) -> Target {
+    let workload = Workload::new(&rig.namespace, name).replicas(1).pods(Pods::Slow(Duration::from_secs(2)));
+    rig.deployment(&workload, name)
+}
+
+/// So many of them.
+pub(super) fn slow_ones(rig: &Rig, count: usize) -> Vec<Target> {
+    (0..count).map(|n| slow(rig, &format!("app-{n}"))).collect()
+}
+
+/// Waits until the one intent on the target has ended in success; it had one effect, and all that must hold of the ledger
+/// and the audit log holds.
+pub(super) fn once(rig: &Rig, target: &Target) -> Intent {
+    let ended = rig.ended(target, 1);
+    assert_eq!(ended.len(), 1, "one intent on {target}");
+    let intent = ended.into_iter().next().expect("it is there");
+    assert!(outcome(&intent).is_success(), "{target}: {:?}", intent.stage());
+    assert_eq!(rig.effects(target).len(), 1, "effects on {target}");
+    lawful(rig);
+    intent
+}
+
+/// The same of each.
+pub(super) fn each_once(rig: &Rig, targets: &[Target]) {
+    for target in targets {
+        once(rig, target);
+    }
+}
+
+/// Publishes for each of the targets that it leaks.
+pub(super) fn leak(rig: &Rig, targets: &[Target]) {
+    for target in targets {
+        rig.rca(&target.name, "w1", "memory_leak");
+    }
+}
+
+/// S1, S2, L1: effects belong to intents that were recorded before, one for each, and nothing is left open.
+pub(super) fn lawful(rig: &Rig) {
+    let mut findings = Findings::default();
+    account::effects(rig, &rig.entries(), &mut findings).expect("the audit log and the ledger");
+    assert!(findings.violations.is_empty(), "{:#?}", findings.violations);
+}
+
+/// Waits until every one of these signals has its terminal record: none lost, none twice (S3).
+pub(super) fn accounted(rig: &Rig, sequences: &[u64]) {
+    let sent = account::asking(sequences);
+    rig.eventually("every signal to be accounted for", || {
+        let mut findings = Findings::default();
+        account::signals(&rig.read_entries()?, &sent, &BTreeSet::new(), &mut findings);
+        ensure!(findings.violations.is_empty(), "{:?}", findings.violations.iter().take(5).collect::<Vec<_>>());
+        Ok(())
+    });
+}
+
+/// Waits until the target has an effect of ours.
+pub(super) fn acted(rig: &Rig, target: &Target) {
+    rig.eventually(&format!("an effect on {target}"), || {
+        ensure!(!rig.effects(target).is_empty(), "not yet");
+        Ok(())
+    });
+}
+
+/// Waits as the rig does, but as long as it takes.
+pub(super) fn patiently<T>(rig: &Rig, what: &str, probe: impl FnMut() -> anyhow::Result<T>) -> T {
+    wait_until(what, LONG, probe).unwrap_or_else(|error| panic!("{error:#}\n{}", rig.last_words()))
+}
+
+/// The path of a Deployment.
+pub(super) fn path(target: &Target) -> String {
+    format!("/apis/apps/v1/namespaces/{}/{}/{}", target.namespace, target.kind.plural(), target.name)
+}
+
+/// A person patches the target.
+pub(super) fn patch(rig: &Rig, target: &Target, body: &Value) {
+    rig.cluster.api().patch(&path(target), body).and_then(Answer::ok).expect("patched");
+}
+
+/// A cluster whose parts are killed, for one row at a time.
+pub(super) fn mortal() -> (&'static Cluster, MutexGuard<'static, ()>) {
+    static MORTAL: OnceLock<Cluster> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    // A row that failed says so itself; the next one has its turn.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    (MORTAL.get_or_init(|| Cluster::start(&Options::default()).expect("a cluster")), turn)
+}
