@@ -193,6 +193,7 @@ fn report(rig: &Rig, sent: &[Sent], kills: &[Killed], memory: &Memory) -> Result
     let mut findings = Findings::default();
     account::signals(&entries, sent, &refused, &mut findings);
     account::effects(rig, &entries, &mut findings)?;
+    account::closed(&entries, &mut findings)?;
     windows::check(&entries, &mut findings);
     let took = account::recoveries(&entries, kills);
     println!("kills      {}", kills.len());

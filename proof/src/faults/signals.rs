@@ -78,10 +78,16 @@ fn two_subjects() {
     accounted(&rig, &sequences);
 }
 
-fn reordered() {
-    let mut rig = prepared(Rig::new("f22"));
+/// An engine that adds a replica where a resource runs short: an anomaly says when it was observed, and whether it clears.
+fn scaler(row: &str) -> Rig {
+    let mut rig = prepared(Rig::new(row));
     rig.policy("p.yaml", &policy("scale", "{signal: anomaly, types: [resource]}", "{scale: {by: 1}}", ""));
     rig.start();
+    rig
+}
+
+fn reordered() {
+    let rig = scaler("f22");
     let targets = slow_ones(&rig, 5);
     let mut sequences = Vec::new();
     for (seed, target) in (0..).zip(&targets) {
@@ -106,12 +112,12 @@ fn reordered() {
 }
 
 fn late() {
-    let rig = ready("f23");
+    let rig = scaler("f23");
     let cart = slow(&rig, "cart");
-    let mut body = rca("cart", "w1", "memory_leak");
+    let mut body = anomaly("cart", "w1", "resource");
     let then = Timestamp::now() - SignedDuration::from_hours(3);
     body["tsRange"] = json!([(then - SignedDuration::from_mins(1)).to_string(), then.to_string()]);
-    rig.publish("rca", &body, &[]);
+    rig.publish("anomaly", &body, &[]);
     rig.denied(&cart, "SignalExpired");
     assert!(rig.requests(&cart).is_empty(), "nothing was sent");
     let ages: Vec<SignedDuration> = rig.entries().iter().flat_map(|it| expired(&it.record)).collect();
@@ -126,13 +132,13 @@ fn expired(record: &Record) -> Vec<SignedDuration> {
 }
 
 fn untimely() {
-    let rig = ready("f23f");
+    let rig = scaler("f23f");
     let targets = slow_ones(&rig, 2);
-    let mut future = rca("app-0", "w1", "memory_leak");
+    let mut future = anomaly("app-0", "w1", "resource");
     let then = Timestamp::now() + SignedDuration::from_hours(3);
     future["tsRange"] = json!([then.to_string(), then.to_string()]);
-    rig.publish("rca", &future, &[]);
-    rig.rca("app-1", "w1", "memory_leak");
+    rig.publish("anomaly", &future, &[]);
+    rig.anomaly("app-1", "w1", "resource");
     for target in &targets {
         let intent = once(&rig, target);
         let ahead = intent.request().evidence.observed_at.duration_since(intent.admitted_at());

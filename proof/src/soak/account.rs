@@ -27,6 +27,8 @@ pub(crate) struct Findings {
     pub(crate) outcomes: BTreeMap<&'static str, usize>,
     /// Accepted changes.
     pub(crate) effects: usize,
+    /// Accepted fences.
+    pub(crate) fences: usize,
     /// What the fullest windows held.
     pub(crate) windows: String,
 }
@@ -38,7 +40,7 @@ impl Findings {
         println!("became     {}", list(self.became.iter().map(|(what, count)| format!("{what} {count}")).collect()));
         println!("denials    {}", list(self.reasons.iter().map(|(what, count)| format!("{what} {count}")).collect()));
         println!("intents    {}", list(self.outcomes.iter().map(|(what, count)| format!("{what} {count}")).collect()));
-        println!("effects    {} accepted by the API server", self.effects);
+        println!("effects    {} accepted by the API server, and {} fences", self.effects, self.fences);
         println!("windows    {}", self.windows);
     }
 }
@@ -163,6 +165,8 @@ pub(crate) fn effects(rig: &Rig, entries: &[Entry], findings: &mut Findings) -> 
             && !it.dry_run
             && (200..300).contains(&it.code)
     })?;
+    let (fences, accepted): (Vec<_>, Vec<_>) = accepted.into_iter().partition(is_fence);
+    findings.fences = fences.len();
     findings.effects = accepted.len();
     let mut by_intent: BTreeMap<IntentId, Vec<&AuditEntry>> = BTreeMap::new();
     for effect in &accepted {
@@ -191,13 +195,28 @@ pub(crate) fn effects(rig: &Rig, entries: &[Entry], findings: &mut Findings) -> 
         if applied && landed == 0 {
             findings.violations.push(format!("S1: {} says applied and has no effect", intent.id()));
         }
-        if intent.is_open() {
-            findings.violations.push(format!("L1: {} is still {}", intent.id(), intent.stage().label()));
-        } else {
+        if !intent.is_open() {
             *findings.outcomes.entry(outcome(intent).label()).or_default() += 1;
         }
     }
     Ok(())
+}
+
+/// L1: everything is closed.
+pub(crate) fn closed(entries: &[Entry], findings: &mut Findings) -> Result<()> {
+    let mut history = History::default();
+    for entry in entries {
+        history.apply(entry)?;
+    }
+    for intent in history.open() {
+        findings.violations.push(format!("L1: {} is still {}", intent.id(), intent.stage().label()));
+    }
+    Ok(())
+}
+
+/// A write that only takes the single-use token of an unsettled send: it changes nothing that anybody asked for.
+pub(crate) fn is_fence(request: &AuditEntry) -> bool {
+    request.object["metadata"]["annotations"]["flyball.dev/fence"].is_string() && request.object["spec"].is_null()
 }
 
 fn attempted(intent: &Intent) -> Option<Timestamp> {
