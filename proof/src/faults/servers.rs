@@ -12,13 +12,13 @@ use crate::rig::{Rig, shared_nats};
 
 pub(super) const ROWS: &[Row] = &[
     quick(27, "api-server-killed-in-mid-flow", "read back when it is there again; one effect each", killed),
-    quick(28, "api-server-stopped-12-s", "the send is unknown, and settled by reading; one effect each", || {
+    slow(28, "api-server-stopped-12-s", "the send is unknown, and settled by reading; one effect each", || {
         stopped(Part::ApiServer, 12);
     }),
     slow(28, "api-server-stopped-60-s", "the send is unknown, and settled by reading; one effect each", || {
         stopped(Part::ApiServer, 60);
     }),
-    quick(29, "etcd-stopped-12-s", "an unanswered write is read back; one effect each", || stopped(Part::Etcd, 12)),
+    slow(29, "etcd-stopped-12-s", "an unanswered write is read back; one effect each", || stopped(Part::Etcd, 12)),
     slow(29, "etcd-stopped-45-s", "the API server gives up first; one effect each", || stopped(Part::Etcd, 45)),
     quick(29, "etcd-killed", "one effect each", etcd_killed),
 ];

@@ -98,32 +98,6 @@ fn a_target_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn the_same_message_a_hundred_times_is_one_patch() {
-    let mut rig = Rig::new("hundred");
-    rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "  guardrails: {cooldown: 0s}\n"))
-        .policy("g.yaml", WIDE)
-        .start();
-    for (name, headers) in [("cart", vec![]), ("shop", vec![("Nats-Msg-Id", "one")])] {
-        let target = rig.healthy(name, 1);
-        for _ in 0..100 {
-            rig.publish("rca", &flyball_proof::rig::rca(name, "w1", "memory_leak"), &headers);
-        }
-        let ended = rig.ended(&target, 1);
-        assert_eq!(ended.len(), 1);
-        assert!(outcome(&ended[0]).is_success());
-        if headers.is_empty() {
-            rig.eventually("the other 99 are accounted for", || {
-                let count: u64 =
-                    rig.denials(&target).iter().filter(|(it, _)| it == "DuplicateSignal").map(|(_, n)| n).sum();
-                anyhow::ensure!(count == 99, "{count}");
-                Ok(())
-            });
-        }
-        assert_eq!(rig.effects(&target).len(), 1);
-    }
-}
-
-#[test]
 fn pause_all_stops_everything_and_what_is_fresh_goes_on_afterwards() {
     let mut rig = Rig::new("pause");
     let guardrails = "
