@@ -124,6 +124,7 @@ impl App {
     pub async fn run(mut self, until: impl Future<Output = ()>) -> Result<()> {
         let stopping = self.engine.stopping.clone();
         let ended = tokio::select! {
+            biased;
             () = until => None,
             () = stopping.cancelled() => Some(Ok(("driver", "panicked".to_owned()))),
             Some(ended) = self.tasks.join_next() => Some(ended),
@@ -159,6 +160,7 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
     let mut wait = SignedDuration::ZERO;
     loop {
         tokio::select! {
+            biased;
             () = engine.stopping.cancelled() => return,
             () = engine.clock.sleep(wait) => {}
         }

@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod app;
+pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -114,6 +114,7 @@ impl Writer {
             } else {
                 // A symptom held back for its second is written even if nothing else comes.
                 tokio::select! {
+                    biased;
                     first = heard.recv() => first,
                     () = self.clock.sleep(SYMPTOM_EVERY) => { self.flush(false).await; continue }
                 }

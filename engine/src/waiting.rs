@@ -10,9 +10,9 @@ use flyball_core::history::Waiting;
 use flyball_core::id::Revision;
 use flyball_core::record::{Deferral, Record, Release, WaitKey};
 use jiff::SignedDuration;
-use tokio::sync::watch;
 
 use crate::admit::Admittance;
+use crate::changes;
 use crate::pipeline::Engine;
 
 /// How often the room is looked through when nothing seems to have moved: what a rollout outside of our doing ends is seen
@@ -30,6 +30,7 @@ pub async fn attend(engine: Arc<Engine>) {
             }
         }
         tokio::select! {
+            biased;
             () = engine.stopping.cancelled() => return,
             () = engine.clock.sleep(LOOK) => {}
             () = slot_freed(&engine, &mut changes) => {}
@@ -53,7 +54,7 @@ fn in_use(engine: &Engine) -> usize {
 }
 
 /// Returns when less is in use than before.
-async fn slot_freed(engine: &Engine, changes: &mut watch::Receiver<Revision>) {
+async fn slot_freed(engine: &Engine, changes: &mut changes::Receiver<Revision>) {
     let mut used = in_use(engine);
     loop {
         // The sender lives as long as the book.

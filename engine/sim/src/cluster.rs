@@ -64,7 +64,7 @@ impl SimCluster {
             if latency.is_zero() {
                 return;
             }
-            between(model.script.random().next(), SignedDuration::ZERO, latency)
+            between(model.script.random().draw(), SignedDuration::ZERO, latency)
         };
         self.shared.clock.sleep(delay).await;
     }

@@ -84,6 +84,13 @@ impl MemoryLedger {
         self.inner.advanced().script.set_down(until);
     }
 
+    /// Faults that were asked for and did not happen yet never will, and an outage ends.
+    pub fn calm(&self) {
+        let mut state = self.inner.advanced();
+        state.script.calm();
+        state.bell.ring();
+    }
+
     /// Cuts the tails that are followed now: each reports that entries may be missing.
     pub fn cut(&self) {
         let mut state = self.inner.advanced();
@@ -98,6 +105,11 @@ impl MemoryLedger {
         change(&mut entry.record);
         state.edited.insert(revision);
         true
+    }
+
+    /// Looks at every entry without a copy.
+    pub fn read<T>(&self, look: impl FnOnce(&[Entry]) -> T) -> T {
+        look(&self.inner.advanced().entries)
     }
 
     /// Every entry.

@@ -17,6 +17,7 @@ mod world;
 pub use clock::ManualClock;
 pub use cluster::{Fault, Manifest, Race, SimCluster};
 pub use ledger::{LedgerFault, MemoryLedger};
+pub use random::Random;
 pub use replicas::{Air, Ear};
 pub use signals::{Acknowledged, MemorySignals, Refused};
-pub use world::{Effect, World};
+pub use world::{Effect, Found, Sent, World};

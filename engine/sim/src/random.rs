@@ -6,22 +6,23 @@ use jiff::SignedDuration;
 
 /// SplitMix64: one addition and three mixes for a number, and any seed is a good one.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// A sequence of its own for each use of one seed, so that a draw for one thing never moves the others.
-    pub(crate) fn new(seed: u64, purpose: &str) -> Self {
+    pub fn new(seed: u64, purpose: &str) -> Self {
         Self(draw(seed, &[purpose], 0))
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// 0 to `limit - 1`; 0 where there is no room.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next().checked_rem(limit).unwrap_or(0)
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.draw().checked_rem(limit).unwrap_or(0)
     }
 }
 

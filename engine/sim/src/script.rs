@@ -29,6 +29,13 @@ impl<F: Clone> Script<F> {
         self.odds = odds;
     }
 
+    /// Nothing goes wrong any more.
+    pub(crate) fn calm(&mut self) {
+        self.next.clear();
+        self.odds.clear();
+        self.down_until = Timestamp::MIN;
+    }
+
     /// What this call suffers.
     pub(crate) fn take(&mut self) -> Option<F> {
         if let Some(fault) = self.next.pop_front() {

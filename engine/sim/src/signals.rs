@@ -137,6 +137,13 @@ impl MemorySignals {
         state.bell.ring();
     }
 
+    /// Faults that were asked for and did not happen yet never will, and an outage ends.
+    pub fn calm(&self) {
+        let mut state = self.inner.advanced();
+        state.script.calm();
+        state.bell.ring();
+    }
+
     /// The acknowledgements that arrived, in order.
     pub fn acknowledged(&self) -> Vec<Acknowledged> {
         self.inner.advanced().acknowledged.clone()

@@ -6,6 +6,7 @@ use flyball_core::id::IntentId;
 use flyball_core::ports::{Clock, Ports};
 use flyball_core::workload::Workload;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::cluster::SimCluster;
 use crate::ledger::MemoryLedger;
@@ -13,8 +14,32 @@ use crate::replicas::Air;
 use crate::signals::MemorySignals;
 use crate::wake::lock;
 
+/// What a request of the engine's was, and what it met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// Which attempt of its intent.
+    pub number: u32,
+    /// The body of the patch.
+    pub body: Value,
+    /// Name and uid of the pod to evict.
+    pub evict: Option<(Arc<str>, Arc<str>)>,
+    /// The object just before; none if there was none.
+    pub found: Option<Found>,
+}
+
+/// An object as a request found it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: u64,
+    /// `spec`.
+    pub spec: Value,
+}
+
 /// A request that reached the cluster and asked to change something: what tests judge by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
     /// When it arrived.
     pub at: Timestamp,
@@ -28,6 +53,8 @@ pub struct Effect {
     pub accepted: bool,
     /// What the server answered, whether or not the answer arrived.
     pub answer: String,
+    /// The request itself; none for somebody else's.
+    pub sent: Option<Sent>,
 }
 
 /// What the three ports share.

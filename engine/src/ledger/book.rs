@@ -10,8 +10,8 @@ use flyball_core::intent::Event;
 use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Tail, Write};
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 
+use crate::changes;
 use crate::journal::Journal;
 
 /// How long to wait before asking a ledger again that did not answer. Longer than a blip, shorter than anybody's patience.
@@ -31,7 +31,7 @@ pub struct Book {
     clock: Arc<dyn Clock>,
     history: RwLock<History>,
     journal: RwLock<Journal>,
-    applied: watch::Sender<Revision>,
+    applied: changes::Sender<Revision>,
     time: Mutex<LedgerTime>,
 }
 
@@ -59,10 +59,10 @@ impl Book {
             clock,
             history: RwLock::default(),
             journal: RwLock::default(),
-            applied: watch::Sender::new(Revision::default()),
+            applied: changes::Sender::new(Revision::default()),
             time: Mutex::new(time),
         });
-        while *book.applied.borrow() < newest {
+        while book.applied.get() < newest {
             let entry = tail.next().await?;
             book.apply(&entry).map_err(|halt| PortError::Unavailable(halt.to_string()))?;
         }
@@ -89,7 +89,7 @@ impl Book {
 
     async fn follow_again(&self) -> Box<dyn Tail> {
         loop {
-            let after = *self.applied.borrow();
+            let after = self.applied.get();
             match self.ledger.follow(after).await {
                 Ok(tail) => return tail,
                 Err(_) => self.clock.sleep(ASK_AGAIN).await,
@@ -98,7 +98,7 @@ impl Book {
     }
 
     fn apply(&self, entry: &Entry) -> Result<(), Halt> {
-        if entry.revision <= *self.applied.borrow() {
+        if entry.revision <= self.applied.get() {
             return Ok(());
         }
         {
@@ -136,7 +136,7 @@ impl Book {
     }
 
     /// Tells each time the fold has grown.
-    pub fn changes(&self) -> watch::Receiver<Revision> {
+    pub fn changes(&self) -> changes::Receiver<Revision> {
         self.applied.subscribe()
     }
 

@@ -43,6 +43,7 @@ impl Engine {
             }
             let wait = self.next_look(intent, complete_since);
             tokio::select! {
+                biased;
                 () = self.stopping.cancelled() => return Step::Stop,
                 () = self.clock.sleep(wait) => {}
                 () = hint => self.clock.sleep(SETTLE).await,
@@ -72,7 +73,7 @@ impl Engine {
     async fn symptom_came(
         &self,
         intent: &Intent,
-        changes: &mut tokio::sync::watch::Receiver<flyball_core::id::Revision>,
+        changes: &mut crate::changes::Receiver<flyball_core::id::Revision>,
     ) -> bool {
         let before = self.book.history().symptoms(&intent.request().target);
         // The sender lives as long as the book.

@@ -22,7 +22,7 @@ impl SimCluster {
     pub fn delete(&self, target: &Workload) -> bool {
         let mut model = self.advanced();
         let there = model.remove(target);
-        model.record(None, target, "delete".into(), there, if there { "200" } else { "404" }.into());
+        model.record(target, "delete".into(), there, if there { "200" } else { "404" }.into());
         there
     }
 
@@ -31,7 +31,7 @@ impl SimCluster {
         let mut model = self.advanced();
         if let Some(manifest) = model.objects.get(target).map(|it| it.manifest.clone()) {
             model.put(&manifest);
-            model.record(None, target, "recreate".into(), true, "201".into());
+            model.record(target, "recreate".into(), true, "201".into());
         }
     }
 
@@ -135,6 +135,15 @@ impl SimCluster {
         let mut model = self.advanced();
         let until = model.now.saturating_add(duration).unwrap_or(Timestamp::MAX);
         model.script.set_down(until);
+    }
+
+    /// Faults that were asked for and did not happen yet never will, and an outage ends. What is held back stays so until
+    /// its time.
+    pub fn calm(&self) {
+        let mut model = self.advanced();
+        model.script.calm();
+        model.reads.clear();
+        model.latency = SignedDuration::ZERO;
     }
 
     /// How long a caller waits for an answer; 5 s at first.

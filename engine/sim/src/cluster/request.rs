@@ -12,12 +12,13 @@ use serde_json::Value;
 
 use super::faults::Race;
 use super::model::Model;
-use crate::world::Effect;
+use crate::world::{Effect, Found, Sent};
 
 /// A merge patch, and after it an eviction where one is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) intent: IntentId,
+    number: u32,
     pub(super) target: Workload,
     pub(super) summary: String,
     body: Value,
@@ -36,6 +37,7 @@ impl Request {
         };
         Self {
             intent: attempt.intent(),
+            number: attempt.number(),
             target: attempt.request().target.clone(),
             summary: attempt.change().edit.summary(),
             body: attempt.body(),
@@ -70,6 +72,11 @@ enum Eviction {
 impl Model {
     /// The server takes a request.
     pub(super) fn apply(&mut self, request: Request) -> Execution {
+        let found = self.objects.get(&request.target).map(|it| Found {
+            uid: it.uid.clone(),
+            resource_version: it.resource_version,
+            spec: it.spec.clone(),
+        });
         let (mut changed, mut execution) = self.patch(&request.target, &request.body);
         if request.evict.is_some() && matches!(execution, Execution::Conflict(_)) {
             // Sent again: the stamp is there, so only the eviction is left to do, as in the real adapter.
@@ -97,7 +104,16 @@ impl Model {
             Execution::Conflict(detail) | Execution::Unknown(detail) => detail.clone(),
             Execution::Rejected(reason) => reason.label().to_owned(),
         };
-        self.record(Some(request.intent), &request.target, request.summary, changed, answer);
+        let sent = Sent { number: request.number, body: request.body, evict: request.evict, found };
+        self.shared.record(Effect {
+            at: self.now,
+            intent: Some(request.intent),
+            target: request.target,
+            summary: request.summary,
+            accepted: changed,
+            answer,
+            sent: Some(sent),
+        });
         execution
     }
 
@@ -168,18 +184,13 @@ impl Model {
     pub(super) fn edit(&mut self, target: &Workload, patch: &Value) -> bool {
         let (changed, execution) = self.patch(target, patch);
         let answer = if matches!(execution, Execution::Applied(_)) { "200" } else { "404" };
-        self.record(None, target, format!("edit {patch}"), changed, answer.to_owned());
+        self.record(target, format!("edit {patch}"), changed, answer.to_owned());
         changed
     }
 
-    pub(super) fn record(
-        &self,
-        intent: Option<IntentId>,
-        target: &Workload,
-        summary: String,
-        accepted: bool,
-        answer: String,
-    ) {
-        self.shared.record(Effect { at: self.now, intent, target: target.clone(), summary, accepted, answer });
+    /// What somebody else did.
+    pub(super) fn record(&self, target: &Workload, summary: String, accepted: bool, answer: String) {
+        let target = target.clone();
+        self.shared.record(Effect { at: self.now, intent: None, target, summary, accepted, answer, sent: None });
     }
 }

@@ -1,0 +1,155 @@
+//! Doing what the plan says.
+
+use flyball_core::id::SignalId;
+use flyball_core::ports::{Message, PortError};
+use flyball_core::record::{Pause, Record};
+use flyball_core::workload::Workload;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::plan::{Act, Hand, Op, TROUBLES};
+use super::process::{Trap, Way};
+use super::stage::{Stage, Todo, reader};
+
+/// A message as it was published.
+pub(super) struct Published {
+    pub(super) sequence: u64,
+    /// None for bytes that are no signal.
+    pub(super) id: Option<SignalId>,
+    pub(super) what: String,
+}
+
+impl Stage {
+    pub(super) fn act(&mut self, op: Op) {
+        self.did(&op.act);
+        let at = self.clock.now();
+        self.chronicle.log().tell(at, || format!("[{}] {}", op.number, self.describe(&op.act)));
+        let replicas = self.replicas.len();
+        match op.act {
+            Act::Signal { trouble, target, window } => self.signal(trouble, target, window),
+            Act::Poison(kind) => self.poison(kind),
+            Act::Redeliver(sequence) => self.world.signals.redeliver(sequence),
+            Act::Kill { replica, trap, down } => self.arm(replica % replicas, trap, down),
+            Act::Roll { replica } => {
+                // A process that does not run cannot hear SIGTERM; one that is stopped hears it when it goes on.
+                self.replicas[replica % replicas].stop.notify_one();
+            }
+            Act::Freeze { replica, lasting } => self.freeze(replica % replicas, lasting),
+            Act::Step { replica, by } => self.replicas[replica % replicas].host.step(by),
+            Act::Cut { replica, way, lasting } => self.replicas[replica % replicas].host.cut(way, after(at, lasting)),
+            Act::Stall { replica, lasting } => self.replicas[replica % replicas].host.stall(after(at, lasting)),
+            Act::Outage { way: Way::Ledger, lasting } => self.world.ledger.outage(lasting),
+            Act::Outage { way: Way::Cluster, lasting } => self.world.cluster.outage(lasting),
+            Act::Outage { way: Way::Bus, lasting } => self.world.signals.outage(lasting),
+            Act::Ledger(fault) => self.world.ledger.fault(fault),
+            Act::CutTails => self.world.ledger.cut(),
+            Act::Cluster(fault) => self.world.cluster.fault(fault),
+            Act::Unreadable => self.world.cluster.read_fault(PortError::Unavailable("500".into())),
+            Act::LoseAcks(count) => self.world.signals.lose_acknowledgements(count),
+            Act::Hand { target, hand } => self.touch(&self.targets[target].clone(), hand),
+            Act::Pause { replica, id, scope, lasting } => self.pause(replica % replicas, id, scope, lasting),
+        }
+    }
+
+    fn describe(&self, act: &Act) -> String {
+        match act {
+            Act::Signal { trouble, target, window } => {
+                let (kind, word) = TROUBLES[*trouble];
+                format!("{kind} {word} {} window w{window}", self.targets[*target])
+            }
+            Act::Hand { target, hand } => format!("somebody: {hand:?} {}", self.targets[*target]),
+            Act::Kill { replica, trap, down } => {
+                let (Trap { point, phase, after }, back) =
+                    (trap, down.map_or("after the storm".into(), |it| format!("after {it:#}")));
+                format!("r{replica} will die {phase:?} {point:?} (not the first {after}), back {back}")
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn signal(&mut self, trouble: usize, target: usize, window: u64) {
+        let (kind, word) = TROUBLES[trouble];
+        let target = self.targets[target].clone();
+        let pods = self.world.cluster.pods(&target);
+        let pod = if word == "error" { pods.first().map(|it| it.0.to_string()) } else { None };
+        let metadata = json!({"namespace": &*target.namespace, "kind": target.kind.as_str(), "pod": pod});
+        let window = format!("w{window}");
+        let body = if kind == "rca" {
+            json!({"windowId": window, "service": &*target.name, "confidence": 0.9, "metadata": metadata,
+                "rankedCauses": [{"svc": &*target.name, "cause": word, "probability": 0.9}]})
+        } else {
+            json!({"windowId": window, "service": &*target.name, "isAnomaly": kind == "anomaly", "score": 0.95,
+                "type": word, "metadata": metadata})
+        };
+        let kind = if kind == "rca" { "rca" } else { "anomaly" };
+        let message = Message {
+            kind: Some(kind.into()),
+            body: body.to_string().into_bytes(),
+            published_at: self.clock.now(),
+            ..Message::default()
+        };
+        let id = reader().read(&message).expect("our own signals can be read").id;
+        let what = format!("{word} {target} {window}");
+        let sequence = self.world.signals.publish(message);
+        self.published.push(Published { sequence, id: Some(id), what });
+    }
+
+    fn poison(&mut self, kind: usize) {
+        let body = ["{\"windowId\": ", "[]", "{\"service\": 7, \"isAnomaly\": true}"][kind];
+        let message = Message { kind: Some("anomaly".into()), body: body.as_bytes().to_vec(), ..Message::default() };
+        let sequence = self.world.signals.publish(message);
+        self.published.push(Published { sequence, id: None, what: format!("poison {body}") });
+    }
+
+    fn arm(&mut self, replica: usize, trap: Trap, down: Option<SignedDuration>) {
+        let Some(process) = &self.replicas[replica].process else { return };
+        process.arm(Some(trap));
+        self.downs.insert(replica, down);
+    }
+
+    fn freeze(&mut self, replica: usize, lasting: SignedDuration) {
+        let Some(process) = self.replicas[replica].process.clone().filter(|it| !it.is_stopped()) else { return };
+        process.stop(true);
+        self.later(lasting, Todo::Thaw(process.who));
+    }
+
+    fn pause(&mut self, replica: usize, id: u64, scope: usize, lasting: SignedDuration) {
+        let scope = self.scope(scope);
+        let Some(engine) = self.replicas[replica].engine() else { return };
+        let pause =
+            Pause { id: format!("p{id}").into(), scope, reason: "a look".into(), by: "people".into(), until: None };
+        tokio::spawn(async move {
+            engine.admitter.write(|_| Some(Record::Paused(pause.clone()))).await;
+        });
+        self.later(lasting, Todo::Resume(id));
+    }
+
+    fn touch(&mut self, target: &Workload, hand: Hand) {
+        let cluster = &self.world.cluster;
+        let edit = |patch: Value| {
+            cluster.edit(target, &patch);
+        };
+        let image = |tag: String| json!({"spec": {"template": {"spec": {"containers": [{"name": &*target.name, "image": tag}]}}}});
+        match hand {
+            Hand::Annotate => edit(json!({"metadata": {"annotations": {"somebody": self.clock.now().to_string()}}})),
+            Hand::Scale(replicas) => edit(json!({"spec": {"replicas": replicas}})),
+            Hand::Release => edit(image(format!("release:{}", self.clock.now().as_second()))),
+            Hand::BadRelease => edit(image("release-bad".into())),
+            Hand::RolloutUndo => {
+                cluster.rollout_undo(target);
+            }
+            Hand::Recreate => cluster.recreate(target),
+            Hand::Crash => cluster.crash(target),
+            Hand::Heal => cluster.heal(target),
+            Hand::Autoscaler(on) => cluster.set_hpa(target, on.then_some("front")),
+            Hand::Budget(on) => cluster.set_pdb(&target.namespace, on.then_some("strict")),
+            Hand::OptOut(on) => {
+                cluster.set_namespace_annotation(&target.namespace, "flyball.dev/paused", on.then_some("true"));
+            }
+        }
+    }
+}
+
+fn after(at: Timestamp, lasting: SignedDuration) -> Timestamp {
+    at.saturating_add(lasting).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,334 @@
+//! The doors of one process: the world's ports, with everything between a process and its servers that can go wrong.
+
+use std::sync::Arc;
+
+use flyball_core::action::ActionRequest;
+use flyball_core::facts::{Sighting, Snapshot};
+use flyball_core::id::Revision;
+use flyball_core::intent::{Attempt, Event, Execution};
+use flyball_core::ports::{
+    Answer, AppendError, Clock, Cluster, Delivery, Ledger, PortError, Ports, Receipted, Signals, Tail, Write,
+};
+use flyball_core::record::{Entry, Record, Topic};
+use flyball_core::workload::Workload;
+use flyball_sim::World;
+use jiff::{SignedDuration, Timestamp};
+
+use super::chronicle::{Ack, Departure, Phase};
+use super::judge;
+use super::process::{Process, Way};
+
+/// So long a call waits for an answer that a cut way swallows.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// All doors of one process.
+#[derive(Clone)]
+pub(super) struct Doors {
+    process: Arc<Process>,
+    world: Arc<World>,
+}
+
+impl Doors {
+    pub(super) fn new(process: Arc<Process>, world: Arc<World>) -> Self {
+        Self { process, world }
+    }
+
+    /// As the engine takes them.
+    pub(super) fn ports(&self) -> Ports {
+        let doors = Arc::new(self.clone());
+        Ports { signals: doors.clone(), ledger: doors.clone(), cluster: doors.clone(), clock: doors }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.process.clock.now()
+    }
+
+    /// Waits in vain where the way is cut. Whether it is.
+    async fn swallowed(&self, way: Way) -> bool {
+        let cut = self.process.host.is_cut(way, self.now()).is_some();
+        if cut {
+            self.process.clock.sleep(PATIENCE).await;
+            self.process.alive().await;
+        }
+        cut
+    }
+
+    /// A read: nothing happens by it.
+    async fn read<T>(
+        &self,
+        way: Way,
+        point: &'static str,
+        read: Answer<'_, Result<T, PortError>>,
+    ) -> Result<T, PortError> {
+        self.process.cross(point, Phase::Before).await;
+        if self.swallowed(way).await {
+            return Err(PortError::Unavailable("cut off".into()));
+        }
+        self.process.travel().await;
+        let answer = read.await;
+        self.process.cross(point, Phase::After).await;
+        answer
+    }
+}
+
+impl Clock for Doors {
+    fn now(&self) -> Timestamp {
+        self.process.host.wall(self.process.clock.now())
+    }
+
+    fn monotonic(&self) -> SignedDuration {
+        self.process.host.monotonic(self.process.clock.monotonic())
+    }
+
+    fn sleep(&self, duration: SignedDuration) -> Answer<'static, ()> {
+        let (asleep, process) = (self.process.clock.sleep(duration), self.process.clone());
+        Box::pin(async move {
+            asleep.await;
+            process.alive().await;
+        })
+    }
+}
+
+/// The name of an append, by what it says.
+pub(super) fn append_point(record: &Record) -> &'static str {
+    match record {
+        Record::Admitted(_) => "append Admitted",
+        Record::Deferred(_) => "append Deferred",
+        Record::Released(_) => "append Released",
+        Record::Paused(_) => "append Paused",
+        Record::Resumed(_) => "append Resumed",
+        Record::Folded(_) => "append Folded",
+        Record::Symptom(_) => "append Symptom",
+        Record::Started(_) => "append Started",
+        Record::Fence => "append Fence",
+        Record::Happened(Event::Attempted { .. }) => "append Attempted",
+        Record::Happened(Event::Unanswered { .. }) => "append Unanswered",
+        Record::Happened(Event::Missed { .. }) => "append Missed",
+        Record::Happened(Event::Applied(_)) => "append Applied",
+        Record::Happened(Event::RolledOut) => "append RolledOut",
+        Record::Happened(Event::Undoing { .. }) => "append Undoing",
+        Record::Happened(Event::TakenOver { .. }) => "append TakenOver",
+        Record::Happened(Event::Closed { .. }) => "append Closed",
+    }
+}
+
+impl Ledger for Doors {
+    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, Timestamp), AppendError>> {
+        Box::pin(async move {
+            let (point, process) = (append_point(&write.record), &self.process);
+            process.cross(point, Phase::Before).await;
+            if self.swallowed(Way::Ledger).await {
+                return Err(AppendError::Unknown("cut off".into()));
+            }
+            judge::truthful(&mut process.chronicle.log(), process.who, self.now(), &write, &self.world);
+            let (ledger, topic, record) = (self.world.ledger.clone(), write.topic, write.record.clone());
+            let answer = process.leave(async move { ledger.append(write).await }).await;
+            if let Ok((revision, _)) = &answer {
+                self.landed(*revision, topic, &record);
+            }
+            process.cross(point, Phase::After).await;
+            if process.host.is_cut(Way::Ledger, self.now()).is_some() {
+                return Err(AppendError::Unknown("cut off before the answer".into()));
+            }
+            answer
+        })
+    }
+
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
+        Box::pin(async move {
+            let tail = self.read(Way::Ledger, "follow", self.world.ledger.follow(after)).await?;
+            Ok(Box::new(SlowTail { tail, doors: self.clone() }) as Box<dyn Tail>)
+        })
+    }
+
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        self.read_boxed(Way::Ledger, "newest", self.world.ledger.newest())
+    }
+}
+
+impl Doors {
+    fn read_boxed<'a, T: Send + 'a>(
+        &'a self,
+        way: Way,
+        point: &'static str,
+        read: Answer<'a, Result<T, PortError>>,
+    ) -> Answer<'a, Result<T, PortError>> {
+        Box::pin(self.read(way, point, read))
+    }
+
+    fn landed(&self, revision: Revision, topic: Topic, record: &Record) {
+        let mut log = self.process.chronicle.log();
+        log.authors.insert(revision, self.process.who);
+        let Topic::Intent(id) = topic else { return };
+        match record {
+            Record::Happened(Event::Attempted { .. }) => {
+                log.unsettled.insert(id);
+            }
+            Record::Happened(Event::Applied(_) | Event::Missed { .. } | Event::Closed { .. }) => {
+                log.unsettled.remove(&id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A tail that lags: what a process knows is older than what is.
+struct SlowTail {
+    tail: Box<dyn Tail>,
+    doors: Doors,
+}
+
+impl Tail for SlowTail {
+    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(async move {
+            let entry = self.tail.next().await;
+            let process = &self.doors.process;
+            process.travel().await;
+            process.alive().await;
+            if process.host.is_cut(Way::Ledger, self.doors.now()).is_some() {
+                return Err(PortError::Unavailable("cut off".into()));
+            }
+            entry
+        })
+    }
+}
+
+impl Cluster for Doors {
+    fn snapshot<'a>(&'a self, request: &'a ActionRequest) -> Answer<'a, Result<Option<Snapshot>, PortError>> {
+        Box::pin(async move {
+            let process = &self.process;
+            let unsettled = process.chronicle.log().unsettled.contains(&request.id(super::stage::CLUSTER));
+            let point = if unsettled { "read back" } else { "read target" };
+            let seen = self.read(Way::Cluster, point, self.world.cluster.snapshot(request)).await?;
+            if let Some(seen) = &seen {
+                let version = seen.resource_version.parse().unwrap_or_default();
+                process.chronicle.log().reads.insert((process.who, request.target.clone(), version));
+            }
+            Ok(seen)
+        })
+    }
+
+    fn execute(&self, attempt: Attempt) -> Answer<'_, Execution> {
+        Box::pin(async move {
+            let process = &self.process;
+            process.cross("send", Phase::Before).await;
+            {
+                let departure =
+                    Departure { at: self.now(), who: process.who, intent: attempt.intent(), number: attempt.number() };
+                process.chronicle.log().departures.push(departure);
+            }
+            if self.swallowed(Way::Cluster).await {
+                return Execution::Unknown("cut off".into());
+            }
+            let cluster = self.world.cluster.clone();
+            let answer = process.leave(async move { cluster.execute(attempt).await }).await;
+            process.cross("send", Phase::After).await;
+            if process.host.is_cut(Way::Cluster, self.now()).is_some() {
+                return Execution::Unknown("cut off before the answer".into());
+            }
+            answer
+        })
+    }
+
+    fn sight<'a>(
+        &'a self,
+        target: &'a Workload,
+        evicted: Option<(&'a str, &'a str)>,
+    ) -> Answer<'a, Result<Option<Sighting>, PortError>> {
+        Box::pin(async move {
+            let seen = self.read(Way::Cluster, "read rollout", self.world.cluster.sight(target, evicted)).await?;
+            let process = &self.process;
+            process.chronicle.log().sights.insert((process.who, target.clone()), seen.clone());
+            Ok(seen)
+        })
+    }
+
+    fn changed<'a>(&'a self, target: &'a Workload) -> Answer<'a, ()> {
+        let hint = self.world.cluster.changed(target);
+        Box::pin(async move {
+            if let Some(until) = self.process.host.is_stalled(self.now()) {
+                self.process.clock.sleep(until.duration_since(self.now())).await;
+            }
+            hint.await;
+            self.process.alive().await;
+        })
+    }
+
+    fn ready(&self) -> Answer<'_, Result<(), PortError>> {
+        self.read_boxed(Way::Cluster, "ready", self.world.cluster.ready())
+    }
+}
+
+impl Signals for Doors {
+    fn next(&self) -> Answer<'_, Option<Vec<Delivery>>> {
+        Box::pin(async move {
+            loop {
+                if let Some(until) = self.process.host.is_cut(Way::Bus, self.now()) {
+                    self.process.clock.sleep(until.duration_since(self.now())).await;
+                }
+                self.process.cross("fetch", Phase::Before).await;
+                let batch = self.world.signals.next().await;
+                self.process.cross("fetch", Phase::After).await;
+                // What was on its way when the way was cut comes again later.
+                if self.process.host.is_cut(Way::Bus, self.now()).is_none() {
+                    return batch.map(|it| it.into_iter().map(|it| self.received(it)).collect());
+                }
+            }
+        })
+    }
+
+    fn ready(&self) -> Answer<'_, Result<(), PortError>> {
+        self.read_boxed(Way::Bus, "ready", self.world.signals.ready())
+    }
+}
+
+impl Doors {
+    fn received(&self, delivery: Delivery) -> Delivery {
+        let Delivery { message, receipt } = delivery;
+        let sequence = message.sequence;
+        Delivery { message, receipt: Box::new(Slip { doors: self.clone(), sequence, receipt }) }
+    }
+}
+
+struct Slip {
+    doors: Doors,
+    sequence: u64,
+    receipt: Box<dyn Receipted>,
+}
+
+impl Receipted for Slip {
+    fn acknowledge(self: Box<Self>, durable: bool) -> Answer<'static, ()> {
+        Box::pin(async move {
+            let Self { doors, sequence, receipt } = *self;
+            let process = doors.process.clone();
+            process.cross("acknowledge", Phase::Before).await;
+            if doors.swallowed(Way::Bus).await {
+                return;
+            }
+            let arrived = async move {
+                let ledger =
+                    doors.world.ledger.read(|entries| entries.last().map_or_else(Default::default, |it| it.revision));
+                let ack = Ack { at: doors.now(), sequence, ledger };
+                doors.process.chronicle.log().acks.push(ack);
+                receipt.acknowledge(durable).await;
+            };
+            process.leave(arrived).await;
+            process.cross("acknowledge", Phase::After).await;
+        })
+    }
+
+    fn refuse(self: Box<Self>, reason: &str, detail: &str) -> Answer<'static, Result<(), PortError>> {
+        let (reason, detail) = (reason.to_owned(), detail.to_owned());
+        Box::pin(async move {
+            let Self { doors, receipt, .. } = *self;
+            let process = doors.process.clone();
+            process.cross("refuse", Phase::Before).await;
+            if doors.swallowed(Way::Bus).await {
+                return Err(PortError::Unavailable("cut off".into()));
+            }
+            let answer = process.leave(async move { receipt.refuse(&reason, &detail).await }).await;
+            process.cross("refuse", Phase::After).await;
+            answer
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! The ledger as the judge reads it: a fold of its own, so that a bug of the engine's fold is not judged by itself. Breaches
+//! that the order of entries alone shows are found here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flyball_core::action::{ActionKind, Cause};
+use flyball_core::id::{IntentId, Revision};
+use flyball_core::intent::Event;
+use flyball_core::outcome::Outcome;
+use flyball_core::plan::Change;
+use flyball_core::policy::Mode;
+use flyball_core::record::{Admission, Entry, Pause, Record, Topic, Verdict, WaitKey};
+use flyball_core::workload::Workload;
+use jiff::{SignedDuration, Timestamp};
+
+use super::chronicle::Violation;
+use super::stage::policies;
+
+/// A process judges by the time of the newest entry that it knows and what its own clock has run since: so much its word and
+/// the ledger's may differ, with clocks that are fast by some hundred parts in a million.
+const SLACK: SignedDuration = SignedDuration::from_millis(100);
+/// So much later than its signal expires an attempt may be on the ledger: the append may be under way for so long.
+const LATE: SignedDuration = SignedDuration::from_secs(30);
+
+/// An intent.
+pub(super) struct Known {
+    pub(super) admission: Admission,
+    pub(super) at: Timestamp,
+    pub(super) revision: Revision,
+    /// By attempt: when it was recorded, at which revision, and what it was to send.
+    pub(super) attempts: BTreeMap<u32, (Timestamp, Revision, Change)>,
+    pub(super) closed: Option<(Timestamp, Outcome)>,
+    pub(super) undo: Option<IntentId>,
+    rolled: bool,
+}
+
+impl Known {
+    fn holds_slot(&self) -> bool {
+        self.closed.is_none() && !self.rolled && self.admission.request.undoes().is_none()
+    }
+}
+
+/// The ledger, folded.
+#[derive(Default)]
+pub(super) struct Fold {
+    next: usize,
+    pub(super) intents: BTreeMap<IntentId, Known>,
+    pub(super) waiting: BTreeMap<WaitKey, Revision>,
+    pub(super) pauses: BTreeMap<Arc<str>, Pause>,
+    /// By sequence in the signal stream: where something durable was said of it.
+    pub(super) said: BTreeMap<u64, Vec<Revision>>,
+    pub(super) violations: Vec<Violation>,
+    /// Outcomes and stages that were reached.
+    pub(super) reached: BTreeSet<String>,
+}
+
+impl Fold {
+    /// Folds what is new.
+    pub(super) fn follow(&mut self, entries: &[Entry]) {
+        for entry in entries.iter().skip(self.next) {
+            self.apply(entry);
+        }
+        self.next = entries.len();
+    }
+
+    /// Nothing is open, nothing waits.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.pauses.is_empty() && self.open().next().is_none()
+    }
+
+    /// Intents that are not closed.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&IntentId, &Known)> {
+        self.intents.iter().filter(|(_, it)| it.closed.is_none())
+    }
+
+    fn breach(&mut self, invariant: &'static str, at: Timestamp, evidence: String) {
+        self.violations.push(Violation { invariant, evidence, at: Some(at) });
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        let (at, revision) = (entry.at, entry.revision);
+        self.pauses.retain(|_, it| it.until.is_none_or(|until| at < until));
+        match &entry.record {
+            Record::Admitted(list) => {
+                for it in list {
+                    self.admitted(it, at, revision);
+                }
+            }
+            Record::Deferred(it) => {
+                self.say(it.request.evidence.sequence, revision);
+                self.waiting.insert(WaitKey::of(&it.request), revision);
+            }
+            Record::Released(it) => {
+                self.waiting.remove(&it.key);
+            }
+            Record::Paused(it) => {
+                self.pauses.insert(it.id.clone(), it.clone());
+            }
+            Record::Resumed(it) => {
+                self.pauses.remove(&it.id);
+            }
+            Record::Happened(event) => {
+                if let Topic::Intent(id) = entry.topic {
+                    self.happened(id, event, at, revision);
+                }
+            }
+            Record::Folded(notes) => {
+                for note in notes {
+                    if let Verdict::Denied(reasons) = &note.verdict
+                        && reasons.is_empty()
+                    {
+                        self.breach("G8", at, format!("signal {} was denied without a reason", note.signal));
+                    }
+                    for (first, last) in &note.sequences {
+                        (*first..=*last).for_each(|it| self.say(it, revision));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, sequence: u64, revision: Revision) {
+        self.said.entry(sequence).or_default().push(revision);
+    }
+
+    fn admitted(&mut self, admission: &Admission, at: Timestamp, revision: Revision) {
+        let (id, request) = (admission.id, &admission.request);
+        self.say(request.evidence.sequence, revision);
+        if self.intents.contains_key(&id) {
+            self.breach("G5", at, format!("intent {id} was admitted twice, the second time at {revision}"));
+            return;
+        }
+        if let Some((pause, _)) = self.pauses.iter().find(|(_, it)| it.scope.covers(&request.target)) {
+            let evidence = format!("intent {id} on {} was admitted at {revision} under pause {pause}", request.target);
+            self.breach("S12", at, evidence);
+        }
+        match &request.cause {
+            Cause::Undo(parent) => self.undo(id, *parent, at),
+            cause => {
+                let twin = self.intents.iter().find(|(_, it)| it.admission.request.cause == *cause).map(|(id, _)| *id);
+                if let Some(twin) = twin {
+                    self.breach("B4", at, format!("{cause} led to intent {twin} and to {id}"));
+                }
+                self.guarded(admission, at);
+            }
+        }
+        let shadow = policies().policies().iter().any(|it| it.name == request.policy.name && it.mode == Mode::Shadow);
+        if shadow {
+            self.breach("S11", at, format!("shadow policy {} led to intent {id}", request.policy.name));
+        }
+        if request.undoes().is_none() {
+            self.waiting.remove(&WaitKey::of(request));
+        }
+        let known = Known {
+            admission: admission.clone(),
+            at,
+            revision,
+            attempts: BTreeMap::new(),
+            closed: None,
+            undo: None,
+            rolled: false,
+        };
+        self.intents.insert(id, known);
+    }
+
+    fn undo(&mut self, id: IntentId, parent: IntentId, at: Timestamp) {
+        let Some(found) = self.intents.get(&parent) else {
+            return self.breach("S10", at, format!("{id} undoes {parent}, which nobody admitted"));
+        };
+        if found.admission.request.undoes().is_some() {
+            self.breach("S10", at, format!("{id} undoes the undo {parent}"));
+        } else if found.undo != Some(id) {
+            self.breach("S10", at, format!("{id} undoes {parent}, which asked for {:?}", found.undo));
+        }
+    }
+
+    /// The guardrails, counted anew from the entries before this one.
+    fn guarded(&mut self, admission: &Admission, at: Timestamp) {
+        let request = &admission.request;
+        let (target, kind) = (&request.target, request.action.kind());
+        let rules = &policies().guardrails;
+        let limits = policies().policies().iter().find(|it| it.name == request.policy.name).map(|it| it.limits);
+        let Some(own) = limits else {
+            return self.breach("O1", at, format!("{} was admitted for an unknown policy", admission.id));
+        };
+        let within = |per: SignedDuration, same: &dyn Fn(&Workload, ActionKind) -> bool| {
+            let ours = self.intents.values().filter(|it| it.admission.request.undoes().is_none());
+            let newer = ours.filter(|it| at.duration_since(it.at) < per - SLACK);
+            newer.filter(|it| same(&it.admission.request.target, it.admission.request.action.kind())).count()
+        };
+        let (one, space, all) = (own.action_budget, rules.limits.namespace_budget, rules.limits.cluster_budget);
+        let used = [
+            ("workload", within(one.per, &|it, of| it == target && of == kind), one.max),
+            ("namespace", within(space.per, &|it, _| it.namespace == target.namespace), space.max),
+            ("cluster", within(all.per, &|_, _| true), all.max),
+        ];
+        let slots = |same: &dyn Fn(&Workload) -> bool| {
+            self.intents.values().filter(|it| it.holds_slot() && same(&it.admission.request.target)).count()
+        };
+        let held = [
+            ("namespace", slots(&|it| it.namespace == target.namespace), rules.limits.concurrency_namespace),
+            ("cluster", slots(&|_| true), rules.limits.concurrency_cluster),
+        ];
+        let cooldown = own.cooldown.max(rules.limits.min_cooldown);
+        let busy = self.open().find(|(_, it)| it.admission.request.target == *target).map(|(id, _)| *id);
+        let same = |it: &&Known| it.admission.request.target == *target && it.admission.request.action.kind() == kind;
+        let warm = self.intents.values().filter(same).filter_map(|it| it.closed).map(|(at, _)| at).max();
+        let warm = warm.filter(|closed| at.duration_since(*closed) < cooldown - SLACK);
+        let id = admission.id;
+        for (scope, used, max) in used.into_iter().filter(|(_, used, max)| *used >= *max as usize) {
+            self.breach("G1", at, format!("{id} is number {} of {max} in the {scope}", used + 1));
+        }
+        for (scope, held, max) in held.into_iter().filter(|(_, held, max)| *held >= *max as usize) {
+            self.breach("G3", at, format!("{id} takes slot {} of {max} in the {scope}", held + 1));
+        }
+        if let Some(other) = busy {
+            self.breach("G3", at, format!("{id} was admitted on {target} while {other} was open"));
+        }
+        if let Some(closed) = warm {
+            self.breach(
+                "G2",
+                at,
+                format!("{id}: {kind} on {target} {:#} after the last ended", at.duration_since(closed)),
+            );
+        }
+    }
+
+    fn happened(&mut self, id: IntentId, event: &Event, at: Timestamp, revision: Revision) {
+        let name = format!("{event:?}");
+        let name = name.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
+        let Some(known) = self.intents.get_mut(&id) else {
+            return self.breach("S2", at, format!("{name} of {id}, which nobody admitted"));
+        };
+        let mut found = None;
+        if let Some((closed, outcome)) = known.closed {
+            let since = at.duration_since(closed);
+            found = Some(("S9", format!("{name} of {id} {since:#} after it was closed as {}", outcome.label())));
+        }
+        match event {
+            Event::Attempted { number, change } => {
+                let request = &known.admission.request;
+                let age = at.duration_since(request.evidence.observed_at);
+                if request.undoes().is_none() && *number == 1 && age > policies().guardrails.max_signal_age + LATE {
+                    found = Some(("B3", format!("{id} was attempted {age:#} after its signal was observed")));
+                }
+                if change.edit != known.admission.change.edit {
+                    found =
+                        Some(("S7", format!("attempt {number} of {id} is to send something else than was admitted")));
+                }
+                known.attempts.insert(*number, (at, revision, change.clone()));
+            }
+            Event::RolledOut => known.rolled = true,
+            Event::Undoing { undo, .. } => {
+                known.rolled = false;
+                if known.undo.replace(*undo).is_some() {
+                    found = Some(("S10", format!("{id} asked for an undo twice")));
+                }
+            }
+            Event::Closed { outcome, .. } => {
+                known.closed = Some((at, *outcome));
+                self.reached.insert(format!("outcome {}", outcome.label()));
+            }
+            _ => {}
+        }
+        self.reached.insert(format!("event {name}"));
+        if let Some((invariant, evidence)) = found {
+            self.breach(invariant, at, evidence);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! What must hold, by number, judged on the world's own history: the cluster's requests, the ledger's entries, the bus.
+
+use std::collections::BTreeMap;
+
+use flyball_core::facts::{STAMP_INTENT, Sighting};
+use flyball_core::id::IntentId;
+use flyball_core::intent::Event;
+use flyball_core::merge;
+use flyball_core::outcome::Outcome;
+use flyball_core::plan::Edit;
+use flyball_core::ports::Write;
+use flyball_core::record::{Record, Topic};
+use flyball_sim::{Effect, Sent, World};
+use jiff::Timestamp;
+
+use super::chronicle::{Log, Violation, Who};
+use super::fold::{Fold, Known};
+use super::stage::Stage;
+
+/// One request of ours, as it reached the cluster.
+struct Landing<'a> {
+    effect: &'a Effect,
+    sent: &'a Sent,
+    id: IntentId,
+    intent: Option<&'a Known>,
+}
+
+/// Everything that is judged.
+struct Case<'a> {
+    stage: &'a Stage,
+    fold: &'a Fold,
+    landings: Vec<Landing<'a>>,
+}
+
+type Rule = fn(&Case<'_>) -> Vec<Violation>;
+
+/// What is asked at the end of a run; what the order of entries alone shows is asked in the fold.
+const RULES: [Rule; 13] = [
+    s1_one_effect,
+    s2_intent_before_effect,
+    s3_terminal_record,
+    s4_right_uid,
+    s5_no_stale_base,
+    s6_epochs,
+    s7_identical_resend,
+    s9_nothing_after_the_end,
+    s10_undo_of_our_own_change,
+    g4_read_before_admission,
+    b1_poison_is_kept,
+    b6_durable_before_acknowledged,
+    l1_everything_ends,
+];
+
+/// Judges a run.
+pub(super) fn judge(stage: &Stage) {
+    let mut fold = Fold::default();
+    stage.world.ledger.read(|entries| fold.follow(entries));
+    let effects = stage.world.effects();
+    let landings = effects.iter().filter_map(|effect| {
+        let (sent, id) = (effect.sent.as_ref()?, effect.intent?);
+        Some(Landing { effect, sent, id, intent: fold.intents.get(&id) })
+    });
+    let case = Case { stage, fold: &fold, landings: landings.collect() };
+    let found: Vec<Violation> = RULES.iter().flat_map(|rule| rule(&case)).collect();
+    let mut log = stage.chronicle.log();
+    log.violations.extend(fold.violations.iter().cloned());
+    log.violations.extend(found);
+    log.violations.sort_by_key(|it| it.at.unwrap_or(Timestamp::MAX));
+    for name in &fold.reached {
+        log.mark(name.clone());
+    }
+    log.violations.dedup();
+}
+
+fn breach(invariant: &'static str, at: Timestamp, evidence: String) -> Violation {
+    Violation { invariant, evidence, at: Some(at) }
+}
+
+fn per_landing(
+    case: &Case<'_>,
+    invariant: &'static str,
+    wrong: impl Fn(&Landing<'_>) -> Option<String>,
+) -> Vec<Violation> {
+    let found = |it: &Landing<'_>| wrong(it).map(|why| breach(invariant, it.effect.at, format!("{}: {why}", it.id)));
+    case.landings.iter().filter_map(found).collect()
+}
+
+/// S1: one effect per intent.
+fn s1_one_effect(case: &Case<'_>) -> Vec<Violation> {
+    let mut count: BTreeMap<IntentId, u32> = BTreeMap::new();
+    let mut found = Vec::new();
+    for it in case.landings.iter().filter(|it| it.effect.accepted) {
+        let count = count.entry(it.id).or_default();
+        *count += 1;
+        if *count > 1 {
+            found.push(breach(
+                "S1",
+                it.effect.at,
+                format!("{} had effect number {count} on {}", it.id, it.effect.target),
+            ));
+        }
+    }
+    found
+}
+
+/// S2: no request without an admitted intent and a recorded attempt.
+fn s2_intent_before_effect(case: &Case<'_>) -> Vec<Violation> {
+    per_landing(case, "S2", |it| {
+        let Some(intent) = it.intent else { return Some("a request of an intent that nobody admitted".into()) };
+        let attempt = intent.attempts.get(&it.sent.number);
+        let before = attempt.is_some_and(|(at, ..)| *at <= it.effect.at);
+        (!before).then(|| format!("attempt {} was sent and is not on the ledger", it.sent.number))
+    })
+}
+
+/// S3: every valid signal that the bus took has something durable said of it.
+fn s3_terminal_record(case: &Case<'_>) -> Vec<Violation> {
+    let valid = case.stage.published.iter().filter(|it| it.id.is_some());
+    let lost = valid.filter(|it| !case.fold.said.contains_key(&it.sequence));
+    lost.map(|it| Violation {
+        invariant: "S3",
+        evidence: format!("signal {} ({}) is nowhere on the ledger", it.sequence, it.what),
+        at: None,
+    })
+    .collect()
+}
+
+/// S4: an effect hits the object, or the pod, that it was planned for.
+fn s4_right_uid(case: &Case<'_>) -> Vec<Violation> {
+    per_landing(case, "S4", |it| {
+        let (found, (_, _, change)) = (it.sent.found.as_ref()?, it.intent?.attempts.get(&it.sent.number)?);
+        let wrong = it.effect.accepted && found.uid != change.uid;
+        wrong.then(|| format!("planned for {} and landed on {}", change.uid, found.uid))
+    })
+}
+
+/// S5: an effect lands on the very version that it was planned on.
+fn s5_no_stale_base(case: &Case<'_>) -> Vec<Violation> {
+    per_landing(case, "S5", |it| {
+        let (found, (_, _, change)) = (it.sent.found.as_ref()?, it.intent?.attempts.get(&it.sent.number)?);
+        // An eviction whose stamp went first is finished on the version that the stamp made.
+        let evicts = it.sent.evict.is_some();
+        let wrong = it.effect.accepted && !evicts && *change.resource_version != *found.resource_version.to_string();
+        wrong.then(|| format!("planned on version {}, landed on {}", change.resource_version, found.resource_version))
+    })
+}
+
+/// S6: what an intent's line says after a take-over was not written by the one before.
+fn s6_epochs(case: &Case<'_>) -> Vec<Violation> {
+    let log = case.stage.chronicle.log();
+    let mut drivers: BTreeMap<IntentId, Who> = BTreeMap::new();
+    let mut found = Vec::new();
+    case.stage.world.ledger.read(|entries| {
+        for entry in entries {
+            let Some(author) = log.authors.get(&entry.revision) else {
+                // Nobody knows who: from here on neither does the judge.
+                if let (Topic::Intent(id), Record::Happened(Event::TakenOver { .. })) = (entry.topic, &entry.record) {
+                    drivers.remove(&id);
+                }
+                continue;
+            };
+            match (&entry.record, entry.topic) {
+                (Record::Admitted(list), _) => drivers.extend(list.iter().map(|it| (it.id, *author))),
+                (Record::Happened(Event::TakenOver { .. }), Topic::Intent(id)) => {
+                    drivers.insert(id, *author);
+                }
+                (Record::Happened(event), Topic::Intent(id)) if is_drivers(event) => {
+                    if let Some(driver) = drivers.get(&id).filter(|it| *it != author) {
+                        let evidence =
+                            format!("{id}: r{} wrote {event:?} while r{} drove", author.replica, driver.replica);
+                        found.push(breach("S6", entry.at, evidence));
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    found
+}
+
+/// Events that only the driver of an intent may write.
+fn is_drivers(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Attempted { .. }
+            | Event::Unanswered { .. }
+            | Event::Missed { .. }
+            | Event::Applied(_)
+            | Event::RolledOut
+            | Event::Undoing { .. }
+            | Event::Closed { .. }
+    )
+}
+
+/// S7: every send of an attempt carries the bytes that its entry names.
+fn s7_identical_resend(case: &Case<'_>) -> Vec<Violation> {
+    per_landing(case, "S7", |it| {
+        let (_, _, change) = it.intent?.attempts.get(&it.sent.number)?;
+        let at = |path: &str| it.sent.body.pointer(path).and_then(serde_json::Value::as_str);
+        let stamp = it.sent.body.pointer("/metadata/annotations").and_then(|all| all.get(STAMP_INTENT));
+        let guarded = at("/metadata/resourceVersion") == Some(&*change.resource_version)
+            && at("/metadata/uid") == Some(&*change.uid)
+            && stamp.and_then(serde_json::Value::as_str) == Some(it.id.to_string().as_str());
+        let same = match &change.edit {
+            Edit::Fields { apply, .. } => apply.get("spec") == it.sent.body.get("spec"),
+            Edit::Evict { pod, uid } => it.sent.evict == Some((pod.clone(), uid.clone())),
+        };
+        (!guarded || !same)
+            .then(|| format!("attempt {} is not the one on the ledger: {}", it.sent.number, it.sent.body))
+    })
+}
+
+/// S9: no effect after a terminal record.
+fn s9_nothing_after_the_end(case: &Case<'_>) -> Vec<Violation> {
+    per_landing(case, "S9", |it| {
+        let (closed, outcome) = it.intent?.closed?;
+        let late = it.effect.accepted && it.effect.at > closed;
+        late.then(|| format!("an effect on {} after it was closed as {}", it.effect.target, outcome.label()))
+    })
+}
+
+/// S10: an undo takes back only what is still as we left it.
+fn s10_undo_of_our_own_change(case: &Case<'_>) -> Vec<Violation> {
+    per_landing(case, "S10", |it| {
+        let parent = it.intent?.admission.request.undoes()?;
+        let Edit::Fields { apply, .. } = &case.fold.intents.get(&parent)?.admission.change.edit else { return None };
+        let (found, fields) = (it.sent.found.as_ref()?, apply.get("spec")?);
+        let wrong = it.effect.accepted && !merge::holds(&found.spec, fields);
+        wrong.then(|| format!("undoes {parent} on {}, which somebody else has changed since", it.effect.target))
+    })
+}
+
+/// G4: who cannot read does not admit.
+fn g4_read_before_admission(case: &Case<'_>) -> Vec<Violation> {
+    let log = case.stage.chronicle.log();
+    let unread = |(id, it): (&IntentId, &Known)| {
+        let author = log.authors.get(&it.revision)?;
+        let version = it.admission.change.resource_version.parse().ok()?;
+        let target = it.admission.request.target.clone();
+        (!log.reads.contains(&(*author, target.clone(), version))).then(|| {
+            breach("G4", it.at, format!("{id} was planned on version {version} of {target}, which nobody read"))
+        })
+    };
+    case.fold.intents.iter().filter_map(unread).collect()
+}
+
+/// B1: what cannot be used is with the dead letters, and nothing else is.
+fn b1_poison_is_kept(case: &Case<'_>) -> Vec<Violation> {
+    let refused = case.stage.world.signals.refused();
+    let kept = |sequence: u64| refused.iter().any(|it| it.message.sequence == sequence);
+    let wrong = case.stage.published.iter().filter(|it| it.id.is_none() != kept(it.sequence));
+    wrong
+        .map(|it| Violation {
+            invariant: "B1",
+            evidence: format!(
+                "message {} ({}) is {} the dead letters",
+                it.sequence,
+                it.what,
+                if it.id.is_none() { "not with" } else { "with" }
+            ),
+            at: None,
+        })
+        .collect()
+}
+
+/// B6: acknowledged only after something durable was said.
+fn b6_durable_before_acknowledged(case: &Case<'_>) -> Vec<Violation> {
+    let log = case.stage.chronicle.log();
+    let durable = |sequence: u64, by| case.fold.said.get(&sequence).is_some_and(|it| it.iter().any(|at| *at <= by));
+    let early = log.acks.iter().filter(|it| !durable(it.sequence, it.ledger));
+    early
+        .map(|it| {
+            breach("B6", it.at, format!("signal {} was acknowledged at ledger position {}", it.sequence, it.ledger))
+        })
+        .collect()
+}
+
+/// L1: once the faults have stopped everything closes.
+fn l1_everything_ends(case: &Case<'_>) -> Vec<Violation> {
+    let say = |evidence: String| Violation { invariant: "L1", evidence, at: None };
+    let open = case.fold.open().map(|(id, it)| say(format!("{id} on {} is still open", it.admission.request.target)));
+    let waiting = case.fold.waiting.keys().map(|it| say(format!("{} of {} still waits", it.target, it.policy)));
+    let unsettled = case.stage.world.signals.unsettled();
+    let left = (unsettled > 0).then(|| say(format!("{unsettled} messages are not settled")));
+    open.chain(waiting).chain(left).collect()
+}
+
+/// S8, asked when a success is about to be written: the process has seen our generation, complete and in place.
+pub(super) fn truthful(log: &mut Log, who: Who, at: Timestamp, write: &Write, world: &World) {
+    let (Topic::Intent(id), Record::Happened(Event::Closed { outcome, .. })) = (write.topic, &write.record) else {
+        return;
+    };
+    if !matches!(outcome, Outcome::Recovered | Outcome::RolledOut) {
+        return;
+    }
+    let found = world.ledger.read(|entries| promised(entries, id));
+    let Some((admission, generation)) = found else {
+        return log.breach("S8", Some(at), format!("{id} is called {} and was never applied", outcome.label()));
+    };
+    let seen = log.sights.get(&(who, admission.request.target.clone())).cloned().flatten();
+    let holds = seen.is_some_and(|it| is_done(&it, generation, &admission.change.edit));
+    if !holds {
+        log.breach("S8", Some(at), format!("{id} is called {}, which nobody saw", outcome.label()));
+    }
+}
+
+/// What was admitted, and the generation that its effect returned.
+fn promised(entries: &[flyball_core::record::Entry], id: IntentId) -> Option<(flyball_core::record::Admission, i64)> {
+    let admission = entries.iter().find_map(|it| match &it.record {
+        Record::Admitted(list) => list.iter().find(|it| it.id == id),
+        _ => None,
+    })?;
+    let generation = entries.iter().find_map(|it| match &it.record {
+        Record::Happened(Event::Applied(receipt)) if it.topic == Topic::Intent(id) => Some(receipt.generation),
+        _ => None,
+    })?;
+    Some((admission.clone(), generation))
+}
+
+/// kubectl's rules for a rollout that is done, written down a second time.
+fn is_done(seen: &Sighting, generation: i64, edit: &Edit) -> bool {
+    let it = &seen.rollout;
+    let observed = it.observed_generation >= generation && it.observed_generation >= it.generation;
+    let whole =
+        it.updated >= it.desired - it.partition && it.available >= it.desired && it.total - it.updated <= it.partition;
+    let ours = match edit {
+        Edit::Fields { apply, .. } => apply.get("spec").is_none_or(|fields| merge::holds(&seen.spec, fields)),
+        Edit::Evict { .. } => !seen.pod_still_there,
+    };
+    observed && whole && ours
+}
