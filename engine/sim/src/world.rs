@@ -19,6 +19,8 @@ use crate::wake::lock;
 pub struct Sent {
     /// Which attempt of its intent.
     pub number: u32,
+    /// It is a fence against that attempt, not the attempt itself.
+    pub fences: bool,
     /// The body of the patch.
     pub body: Value,
     /// Name and uid of the pod to evict.

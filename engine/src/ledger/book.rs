@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use flyball_core::chain::Head;
 use flyball_core::history::History;
 use flyball_core::id::{IntentId, Revision};
-use flyball_core::intent::Event;
+use flyball_core::intent::{Event, Intent};
 use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Tail, Write};
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
@@ -185,12 +185,26 @@ impl Book {
         }
     }
 
-    /// Writes what happened to an intent. False: somebody else wrote first, and what they wrote is in the fold: look again.
+    /// Writes what happened to an intent, whatever happened to it before. False: somebody else wrote first.
     pub async fn happened(&self, id: IntentId, event: Event) -> bool {
-        let topic = Topic::Intent(id);
         let Some((_, before, _)) = self.newest_event(id) else { return false };
+        self.follows(id, before, event).await
+    }
+
+    /// Writes what a driver concludes from what it has seen of an intent. False: something has happened to it since, so the
+    /// conclusion is void; the intent may not even be ours any more.
+    pub async fn concluded(&self, seen: &Intent, event: Event) -> bool {
+        self.follows(seen.id(), seen.events().len(), event).await
+    }
+
+    /// Writes an event that follows the first `before` ones of an intent and no other.
+    async fn follows(&self, id: IntentId, before: usize, event: Event) -> bool {
+        let topic = Topic::Intent(id);
         loop {
-            let Some((known, ..)) = self.newest_event(id) else { return false };
+            let Some((known, count, _)) = self.newest_event(id) else { return false };
+            if count != before {
+                return false;
+            }
             // What cannot follow would make the ledger a contradiction for everybody. Somebody else was faster.
             if !self.can_follow(id, &event) {
                 return false;

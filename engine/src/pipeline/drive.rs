@@ -53,23 +53,21 @@ impl Engine {
     /// appends refused; one that was taken over from us is given up.
     async fn take_over(&self, id: IntentId) -> bool {
         let mine = self.admitter.writer();
-        let Some(writer) = self.book.history().intent(id).filter(|it| it.is_open()).map(|it| it.writer().clone())
-        else {
-            return false;
-        };
+        let Some(seen) = self.book.history().intent(id).filter(|it| it.is_open()).cloned() else { return false };
+        let writer = seen.writer();
         if writer.process == mine.process {
             return true;
         }
-        if !self.may_inherit(&writer) {
+        if !self.may_inherit(writer) {
             return false;
         }
         let by = Writer { epoch: writer.epoch + 1, ..mine.clone() };
         tracing::info!(intent = %id, from = %writer.replica, epoch = by.epoch, "Takes over an open intent");
-        self.book.happened(id, Event::TakenOver { by }).await
+        self.book.concluded(&seen, Event::TakenOver { by }).await
     }
 
     pub(super) async fn close(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
-        if self.book.happened(intent.id(), Event::Closed { outcome, detail }).await {
+        if self.book.concluded(intent, Event::Closed { outcome, detail }).await {
             self.telemetry.ended(intent, outcome, self.book.now());
         }
         Step::On
@@ -77,7 +75,7 @@ impl Engine {
 
     /// Writes what happened. Whether it was written or somebody else was faster, the fold has moved.
     pub(super) async fn write(&self, intent: &Intent, event: Event) -> Step {
-        self.book.happened(intent.id(), event).await;
+        self.book.concluded(intent, event).await;
         Step::On
     }
 
@@ -98,7 +96,7 @@ impl Engine {
             }
         }
         let number = intent.attempts() + 1;
-        if !self.book.happened(intent.id(), Event::Attempted { number, change }).await {
+        if !self.book.concluded(intent, Event::Attempted { number, change }).await {
             return Step::On;
         }
         let Some(recorded) = self.book.history().intent(intent.id()).cloned() else { return Step::Stop };

@@ -75,7 +75,12 @@ impl Engine {
                 }
                 self.look_later(intent, &detail, patience).await
             }
-            settled => self.settle(intent, settled).await,
+            // The answer is about this copy alone: one that was sent before may still be held somewhere, and land.
+            Execution::Rejected(reason) => {
+                tracing::warn!(intent = %intent.id(), target = %intent.request().target, reason = reason.label(), "A repeated send was rejected; fencing off the one before");
+                self.fence(intent, patience).await
+            }
+            settled @ Execution::Applied(_) => self.settle(intent, settled).await,
         }
     }
 }

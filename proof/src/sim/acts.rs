@@ -40,7 +40,11 @@ impl Stage {
             Act::Stall { replica, lasting } => self.replicas[replica % replicas].host.stall(after(at, lasting)),
             Act::Outage { way: Way::Ledger, lasting } => self.world.ledger.outage(lasting),
             Act::Outage { way: Way::Cluster, lasting } => self.world.cluster.outage(lasting),
-            Act::Outage { way: Way::Bus, lasting } => self.world.signals.outage(lasting),
+            Act::Outage { way: Way::Bus, lasting } => {
+                self.world.signals.outage(lasting);
+                self.world.air.set_deaf(true);
+                self.later(lasting, Todo::Hear);
+            }
             Act::Ledger(fault) => self.world.ledger.fault(fault),
             Act::CutTails => self.world.ledger.cut(),
             Act::Cluster(fault) => self.world.cluster.fault(fault),

@@ -22,6 +22,13 @@ pub(super) struct Who {
     pub(super) life: u32,
 }
 
+impl Who {
+    /// The name that no other process has.
+    pub(super) fn process(self) -> String {
+        format!("r{}-{:03}", self.replica, self.life)
+    }
+}
+
 /// A breach of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use flyball_core::action::ActionRequest;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
-use flyball_core::intent::{Attempt, Event, Execution};
+use flyball_core::intent::{Attempt, Event, Execution, Fence};
 use flyball_core::ports::{
-    Answer, AppendError, Clock, Cluster, Delivery, Ledger, PortError, Ports, Receipted, Signals, Tail, Write,
+    Answer, AppendError, Beat, Clock, Cluster, Delivery, Ledger, PortError, Ports, Receipted, Replicas, Signals, Tail,
+    Write,
 };
 use flyball_core::record::{Entry, Record, Topic};
 use flyball_core::workload::Workload;
-use flyball_sim::World;
+use flyball_sim::{Ear, World};
 use jiff::{SignedDuration, Timestamp};
 
 use super::chronicle::{Ack, Departure, Phase};
@@ -36,7 +37,9 @@ impl Doors {
     /// As the engine takes them.
     pub(super) fn ports(&self) -> Ports {
         let doors = Arc::new(self.clone());
-        Ports { signals: doors.clone(), ledger: doors.clone(), cluster: doors.clone(), clock: doors }
+        let ear = self.world.air.listen(self.process.clock.clone());
+        let replicas = Arc::new(Voice { doors: self.clone(), ear });
+        Ports { signals: doors.clone(), ledger: doors.clone(), cluster: doors.clone(), replicas, clock: doors }
     }
 
     fn now(&self) -> Timestamp {
@@ -109,6 +112,8 @@ pub(super) fn append_point(record: &Record) -> &'static str {
         Record::Happened(Event::Undoing { .. }) => "append Undoing",
         Record::Happened(Event::TakenOver { .. }) => "append TakenOver",
         Record::Happened(Event::Closed { .. }) => "append Closed",
+        Record::Happened(Event::CancelAsked { .. }) => "append CancelAsked",
+        Record::Happened(Event::Resolved { .. }) => "append Resolved",
     }
 }
 
@@ -230,6 +235,23 @@ impl Cluster for Doors {
         })
     }
 
+    fn fence(&self, fence: Fence) -> Answer<'_, Execution> {
+        Box::pin(async move {
+            let process = &self.process;
+            process.cross("fence", Phase::Before).await;
+            if self.swallowed(Way::Cluster).await {
+                return Execution::Unknown("cut off".into());
+            }
+            let cluster = self.world.cluster.clone();
+            let answer = process.leave(async move { cluster.fence(fence).await }).await;
+            process.cross("fence", Phase::After).await;
+            if process.host.is_cut(Way::Cluster, self.now()).is_some() {
+                return Execution::Unknown("cut off before the answer".into());
+            }
+            answer
+        })
+    }
+
     fn sight<'a>(
         &'a self,
         target: &'a Workload,
@@ -256,6 +278,33 @@ impl Cluster for Doors {
 
     fn ready(&self) -> Answer<'_, Result<(), PortError>> {
         self.read_boxed(Way::Cluster, "ready", self.world.cluster.ready())
+    }
+}
+
+/// What a process says to the other replicas and hears of them.
+struct Voice {
+    doors: Doors,
+    ear: Ear,
+}
+
+impl Replicas for Voice {
+    fn beat(&self, beat: Beat) -> Answer<'_, Result<(), PortError>> {
+        self.doors.read_boxed(Way::Bus, "beat", self.ear.beat(beat))
+    }
+
+    fn hear(&self) -> Answer<'_, Beat> {
+        Box::pin(async move {
+            loop {
+                let beat = self.ear.hear().await;
+                let process = &self.doors.process;
+                process.travel().await;
+                process.alive().await;
+                // Only the newest beat of a replica is kept, and another follows within a second.
+                if process.host.is_cut(Way::Bus, self.doors.now()).is_none() {
+                    return beat;
+                }
+            }
+        })
     }
 }
 

@@ -23,13 +23,22 @@ const SLACK: SignedDuration = SignedDuration::from_millis(100);
 /// So much later than its signal expires an attempt may be on the ledger: the append may be under way for so long.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
 
+/// An attempt as recorded.
+pub(super) struct Try {
+    pub(super) at: Timestamp,
+    pub(super) change: Change,
+    /// The process that drove the intent then.
+    pub(super) driver: Arc<str>,
+}
+
 /// An intent.
 pub(super) struct Known {
     pub(super) admission: Admission,
     pub(super) at: Timestamp,
     pub(super) revision: Revision,
-    /// By attempt: when it was recorded, at which revision, and what it was to send.
-    pub(super) attempts: BTreeMap<u32, (Timestamp, Revision, Change)>,
+    pub(super) attempts: BTreeMap<u32, Try>,
+    /// The process that drives it.
+    driver: Arc<str>,
     pub(super) closed: Option<(Timestamp, Outcome)>,
     pub(super) undo: Option<IntentId>,
     rolled: bool,
@@ -102,7 +111,7 @@ impl Fold {
             }
             Record::Happened(event) => {
                 if let Topic::Intent(id) = entry.topic {
-                    self.happened(id, event, at, revision);
+                    self.happened(id, event, at);
                 }
             }
             Record::Folded(notes) => {
@@ -158,6 +167,7 @@ impl Fold {
             at,
             revision,
             attempts: BTreeMap::new(),
+            driver: admission.writer.process.clone(),
             closed: None,
             undo: None,
             rolled: false,
@@ -227,7 +237,7 @@ impl Fold {
         }
     }
 
-    fn happened(&mut self, id: IntentId, event: &Event, at: Timestamp, revision: Revision) {
+    fn happened(&mut self, id: IntentId, event: &Event, at: Timestamp) {
         let name = format!("{event:?}");
         let name = name.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
         let Some(known) = self.intents.get_mut(&id) else {
@@ -249,8 +259,10 @@ impl Fold {
                     found =
                         Some(("S7", format!("attempt {number} of {id} is to send something else than was admitted")));
                 }
-                known.attempts.insert(*number, (at, revision, change.clone()));
+                let driver = known.driver.clone();
+                known.attempts.insert(*number, Try { at, change: change.clone(), driver });
             }
+            Event::TakenOver { by } => known.driver = by.process.clone(),
             Event::RolledOut => known.rolled = true,
             Event::Undoing { undo, .. } => {
                 known.rolled = false;
@@ -261,6 +273,10 @@ impl Fold {
             Event::Closed { outcome, .. } => {
                 known.closed = Some((at, *outcome));
                 self.reached.insert(format!("outcome {}", outcome.label()));
+            }
+            Event::Resolved { applied, .. } => {
+                let outcome = if *applied { Outcome::Superseded } else { Outcome::Cancelled };
+                known.closed = Some((at, outcome));
             }
             _ => {}
         }

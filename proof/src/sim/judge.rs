@@ -30,18 +30,21 @@ struct Case<'a> {
     stage: &'a Stage,
     fold: &'a Fold,
     landings: Vec<Landing<'a>>,
+    fences: Vec<Landing<'a>>,
 }
 
 type Rule = fn(&Case<'_>) -> Vec<Violation>;
 
 /// What is asked at the end of a run; what the order of entries alone shows is asked in the fold.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 15] = [
     s1_one_effect,
     s2_intent_before_effect,
     s3_terminal_record,
     s4_right_uid,
     s5_no_stale_base,
     s6_epochs,
+    s6_no_repeat_for_another,
+    s6_fenced_off,
     s7_identical_resend,
     s9_nothing_after_the_end,
     s10_undo_of_our_own_change,
@@ -60,7 +63,8 @@ pub(super) fn judge(stage: &Stage) {
         let (sent, id) = (effect.sent.as_ref()?, effect.intent?);
         Some(Landing { effect, sent, id, intent: fold.intents.get(&id) })
     });
-    let case = Case { stage, fold: &fold, landings: landings.collect() };
+    let (fences, landings) = landings.partition(|it: &Landing<'_>| it.sent.fences);
+    let case = Case { stage, fold: &fold, landings, fences };
     let found: Vec<Violation> = RULES.iter().flat_map(|rule| rule(&case)).collect();
     let mut log = stage.chronicle.log();
     log.violations.extend(fold.violations.iter().cloned());
@@ -108,7 +112,7 @@ fn s2_intent_before_effect(case: &Case<'_>) -> Vec<Violation> {
     per_landing(case, "S2", |it| {
         let Some(intent) = it.intent else { return Some("a request of an intent that nobody admitted".into()) };
         let attempt = intent.attempts.get(&it.sent.number);
-        let before = attempt.is_some_and(|(at, ..)| *at <= it.effect.at);
+        let before = attempt.is_some_and(|tried| tried.at <= it.effect.at);
         (!before).then(|| format!("attempt {} was sent and is not on the ledger", it.sent.number))
     })
 }
@@ -128,7 +132,7 @@ fn s3_terminal_record(case: &Case<'_>) -> Vec<Violation> {
 /// S4: an effect hits the object, or the pod, that it was planned for.
 fn s4_right_uid(case: &Case<'_>) -> Vec<Violation> {
     per_landing(case, "S4", |it| {
-        let (found, (_, _, change)) = (it.sent.found.as_ref()?, it.intent?.attempts.get(&it.sent.number)?);
+        let (found, change) = (it.sent.found.as_ref()?, &it.intent?.attempts.get(&it.sent.number)?.change);
         let wrong = it.effect.accepted && found.uid != change.uid;
         wrong.then(|| format!("planned for {} and landed on {}", change.uid, found.uid))
     })
@@ -137,7 +141,7 @@ fn s4_right_uid(case: &Case<'_>) -> Vec<Violation> {
 /// S5: an effect lands on the very version that it was planned on.
 fn s5_no_stale_base(case: &Case<'_>) -> Vec<Violation> {
     per_landing(case, "S5", |it| {
-        let (found, (_, _, change)) = (it.sent.found.as_ref()?, it.intent?.attempts.get(&it.sent.number)?);
+        let (found, change) = (it.sent.found.as_ref()?, &it.intent?.attempts.get(&it.sent.number)?.change);
         // An eviction whose stamp went first is finished on the version that the stamp made.
         let evicts = it.sent.evict.is_some();
         let wrong = it.effect.accepted && !evicts && *change.resource_version != *found.resource_version.to_string();
@@ -192,10 +196,37 @@ fn is_drivers(event: &Event) -> bool {
     )
 }
 
+/// S6: who took an intent over does not repeat what another process sent, but fences it off.
+fn s6_no_repeat_for_another(case: &Case<'_>) -> Vec<Violation> {
+    let log = case.stage.chronicle.log();
+    let strange = log.departures.iter().filter_map(|it| {
+        let tried = case.fold.intents.get(&it.intent)?.attempts.get(&it.number)?;
+        // The second half of an eviction has the pod's uid as its token, which no fence can take.
+        let fields = matches!(tried.change.edit, Edit::Fields { .. });
+        let wrong = fields && *tried.driver != *it.who.process();
+        let evidence = format!("{}: {} sent attempt {} of {}", it.intent, it.who.process(), it.number, tried.driver);
+        wrong.then(|| breach("S6", it.at, evidence))
+    });
+    strange.collect()
+}
+
+/// S6: once a fence has landed, what it fences off does not.
+fn s6_fenced_off(case: &Case<'_>) -> Vec<Violation> {
+    let fences = case.fences.iter().filter(|it| it.effect.answer.starts_with("200"));
+    let fenced: Vec<(IntentId, u32, Timestamp)> = fences.map(|it| (it.id, it.sent.number, it.effect.at)).collect();
+    per_landing(case, "S6", |it| {
+        let late = |(id, number, at): &&(IntentId, u32, Timestamp)| {
+            *id == it.id && it.sent.number <= *number && it.effect.at > *at
+        };
+        let fence = fenced.iter().find(late).filter(|_| it.effect.accepted)?;
+        Some(format!("attempt {} landed after it was fenced off at {}", it.sent.number, fence.2))
+    })
+}
+
 /// S7: every send of an attempt carries the bytes that its entry names.
 fn s7_identical_resend(case: &Case<'_>) -> Vec<Violation> {
     per_landing(case, "S7", |it| {
-        let (_, _, change) = it.intent?.attempts.get(&it.sent.number)?;
+        let change = &it.intent?.attempts.get(&it.sent.number)?.change;
         let at = |path: &str| it.sent.body.pointer(path).and_then(serde_json::Value::as_str);
         let stamp = it.sent.body.pointer("/metadata/annotations").and_then(|all| all.get(STAMP_INTENT));
         let guarded = at("/metadata/resourceVersion") == Some(&*change.resource_version)

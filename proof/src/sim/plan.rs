@@ -124,8 +124,10 @@ pub(super) const TROUBLES: [(&str, &str); 9] = [
 pub(super) const POISONS: usize = 3;
 
 /// Calls at which a process may be told to die.
-const POINTS: [&str; 28] = [
+const POINTS: [&str; 30] = [
     "",
+    "fence",
+    "beat",
     "append Admitted",
     "append Deferred",
     "append Released",

@@ -51,6 +51,8 @@ pub(super) enum Todo {
     Start(usize),
     Thaw(Who),
     Resume(u64),
+    /// The replicas hear each other again.
+    Hear,
 }
 
 /// One replica: its machine, and the process on it.
@@ -216,6 +218,7 @@ impl Stage {
                 }
             }
             Todo::Resume(id) => self.resume(id),
+            Todo::Hear => self.world.air.set_deaf(false),
         }
     }
 
@@ -255,6 +258,7 @@ impl Stage {
         self.world.cluster.calm();
         self.world.ledger.calm();
         self.world.signals.calm();
+        self.world.air.set_deaf(false);
         for target in &self.targets {
             self.world.cluster.set_hpa(target, None);
             self.world.cluster.set_pdb(&target.namespace, None);
@@ -269,7 +273,11 @@ impl Stage {
                 process.arm(None);
                 process.stop(false);
             }
-            self.boot(at);
+        }
+        // Who is dead may stay so, as long as somebody is left or comes back.
+        let returns = self.agenda.values().any(|it| matches!(it, Todo::Start(_)));
+        if !returns && self.replicas.iter().all(|it| it.process.is_none()) {
+            self.boot(0);
         }
     }
 
@@ -349,6 +357,7 @@ impl Stage {
 async fn live(process: Arc<Process>, doors: Doors, engine: Arc<Mutex<Option<Arc<Engine>>>>, stop: Arc<Notify>) {
     let settings = Settings {
         replica: format!("r{}", process.who.replica).into(),
+        process: process.who.process().into(),
         reader: reader(),
         policies: policies().clone(),
     };

@@ -15,7 +15,8 @@ pub(super) fn told(stage: &Stage) -> Vec<String> {
     stage.world.ledger.read(|entries| lines.extend(entries.iter().map(|it| (it.at, entry(it)))));
     for it in stage.world.effects() {
         let whose = it.intent.map_or("somebody".to_owned(), |id| short(&id.to_string()));
-        let number = it.sent.as_ref().map_or(String::new(), |it| format!(" attempt {}", it.number));
+        let number =
+            it.sent.as_ref().filter(|it| !it.fences).map_or(String::new(), |it| format!(" attempt {}", it.number));
         let mark = if it.accepted { "EFFECT" } else { "no effect" };
         lines.push((it.at, format!("  cluster: {whose}{number} {} {}: {} ({mark})", it.target, it.summary, it.answer)));
     }

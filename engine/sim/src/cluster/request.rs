@@ -51,6 +51,7 @@ impl Request {
     pub(super) fn fencing(fence: &Fence) -> Self {
         Self {
             intent: fence.intent(),
+            number: fence.number(),
             target: fence.target().clone(),
             summary: format!("fence of send {}", fence.number()),
             body: fence.body().clone(),
@@ -104,7 +105,8 @@ impl Model {
             Execution::Conflict(detail) | Execution::Unknown(detail) => detail.clone(),
             Execution::Rejected(reason) => reason.label().to_owned(),
         };
-        let sent = Sent { number: request.number, body: request.body, evict: request.evict, found };
+        let sent =
+            Sent { number: request.number, fences: request.fences, body: request.body, evict: request.evict, found };
         self.shared.record(Effect {
             at: self.now,
             intent: Some(request.intent),
