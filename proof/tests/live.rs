@@ -12,5 +12,7 @@ mod crowds;
 mod faults;
 #[path = "live/guardrails.rs"]
 mod guardrails;
+#[path = "live/replicas.rs"]
+mod replicas;
 #[path = "live/telemetry.rs"]
 mod telemetry;
