@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flyball_core::action::ActionRequest;
+use flyball_core::chain::Head;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
 use flyball_core::intent::{Attempt, Event, Execution, Fence};
@@ -118,7 +119,7 @@ pub(super) fn append_point(record: &Record) -> &'static str {
 }
 
 impl Ledger for Doors {
-    fn append(&self, write: Write) -> Answer<'_, Result<(Revision, Timestamp), AppendError>> {
+    fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
         Box::pin(async move {
             let (point, process) = (append_point(&write.record), &self.process);
             process.cross(point, Phase::Before).await;
@@ -128,8 +129,8 @@ impl Ledger for Doors {
             judge::truthful(&mut process.chronicle.log(), process.who, self.now(), &write, &self.world);
             let (ledger, topic, record) = (self.world.ledger.clone(), write.topic, write.record.clone());
             let answer = process.leave(async move { ledger.append(write).await }).await;
-            if let Ok((revision, _)) = &answer {
-                self.landed(*revision, topic, &record);
+            if let Ok(head) = &answer {
+                self.landed(head.revision, topic, &record);
             }
             process.cross(point, Phase::After).await;
             if process.host.is_cut(Way::Ledger, self.now()).is_some() {

@@ -39,6 +39,7 @@ pub(super) struct Known {
     pub(super) attempts: BTreeMap<u32, Try>,
     /// The process that drives it.
     driver: Arc<str>,
+    stage: &'static str,
     pub(super) closed: Option<(Timestamp, Outcome)>,
     pub(super) undo: Option<IntentId>,
     rolled: bool,
@@ -168,6 +169,7 @@ impl Fold {
             revision,
             attempts: BTreeMap::new(),
             driver: admission.writer.process.clone(),
+            stage: "Recorded",
             closed: None,
             undo: None,
             rolled: false,
@@ -262,7 +264,10 @@ impl Fold {
                 let driver = known.driver.clone();
                 known.attempts.insert(*number, Try { at, change: change.clone(), driver });
             }
-            Event::TakenOver { by } => known.driver = by.process.clone(),
+            Event::TakenOver { by } => {
+                known.driver = by.process.clone();
+                self.reached.insert(format!("taken over {}", known.stage));
+            }
             Event::RolledOut => known.rolled = true,
             Event::Undoing { undo, .. } => {
                 known.rolled = false;
@@ -280,6 +285,15 @@ impl Fold {
             }
             _ => {}
         }
+        known.stage = match event {
+            Event::Attempted { .. } => "Sending",
+            Event::Unanswered { .. } => "Unknown",
+            Event::Missed { .. } => "Recorded",
+            Event::Applied(_) => "Applied",
+            Event::RolledOut => "RolledOut",
+            Event::Undoing { .. } => "Undoing",
+            _ => known.stage,
+        };
         self.reached.insert(format!("event {name}"));
         if let Some((invariant, evidence)) = found {
             self.breach(invariant, at, evidence);

@@ -70,6 +70,9 @@ pub(super) fn judge(stage: &Stage) {
     log.violations.extend(fold.violations.iter().cloned());
     log.violations.extend(found);
     log.violations.sort_by_key(|it| it.at.unwrap_or(Timestamp::MAX));
+    if case.fences.iter().any(|it| it.effect.answer.starts_with("200")) {
+        log.mark("fenced off");
+    }
     for name in &fold.reached {
         log.mark(name.clone());
     }
