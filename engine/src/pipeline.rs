@@ -153,6 +153,8 @@ impl Engine {
                 self.start(id);
                 Decision::Recorded(id)
             }
+            // While it was considered here, another replica that had the same delivery took it to its end.
+            Admittance::Denied(it) | Admittance::Deferred(it) if self.known(&it.request) => Decision::Known,
             Admittance::Denied(objections) => Decision::Denied(objections),
             Admittance::Deferred(objections) => self.defer(objections).await,
         }

@@ -3,6 +3,7 @@
 
 pub mod crash;
 pub mod faults;
+pub mod judge;
 pub mod planted;
 pub mod proxy;
 pub mod random;

@@ -1,5 +1,7 @@
 //! A rig's surroundings: signals that it publishes, workloads that it makes, and what the API server says was done to them.
 
+use anyhow::{Result, anyhow};
+use async_nats::jetstream::consumer::pull;
 use flyball_core::facts::STAMP_FENCE;
 use flyball_core::workload::{Workload as Target, WorkloadKind};
 use flyball_devcluster::{Answer, AuditEntry, Workload, workloads};
@@ -47,6 +49,19 @@ impl Rig {
     /// Publishes a root cause analysis; answers with its sequence.
     pub fn rca(&self, service: &str, window: &str, cause: &str) -> u64 {
         self.publish("rca", &rca(service, window, cause), &[])
+    }
+
+    /// Deliveries of the rig's signals that wait, and those that nobody has acknowledged yet.
+    ///
+    /// # Errors
+    /// NATS does not tell.
+    pub fn unsettled(&self) -> Result<(u64, usize)> {
+        self.runtime.block_on(async {
+            let stream = self.jetstream().await.get_stream("FLYBALL_SIGNALS").await?;
+            let consumer = stream.get_consumer::<pull::Config>(&format!("flyball-{}", self.name)).await;
+            let info = consumer.map_err(|error| anyhow!(error))?.get_info().await?;
+            Ok((info.num_pending, info.num_ack_pending))
+        })
     }
 
     /// Creates a Deployment and waits until it is ready.
