@@ -18,6 +18,7 @@ use serde::Deserialize;
 pub use origin::Origin;
 
 use crate::intake::ForeignStream;
+use crate::ledger::Retention;
 
 /// Flags of `run` and `dev`. Every one can be given as `FLYBALL_…` or in the file, under the same name.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,6 +35,9 @@ pub struct RunArgs {
     /// Where the ledger is kept: `nats`, or a file for a single replica
     #[arg(long, value_name = "nats|FILE", env = "FLYBALL_LEDGER")]
     pub ledger: Option<String>,
+    /// How long the ledger keeps what nothing needs any more, at least 2d [default: 7d]
+    #[arg(long, value_name = "DURATION", value_parser = Retention::parse, env = "FLYBALL_LEDGER_KEEP")]
+    pub ledger_keep: Option<Retention>,
     /// File or directory of policies
     #[arg(long, value_name = "PATH", env = "FLYBALL_POLICIES")]
     pub policies: Option<PathBuf>,
@@ -87,6 +91,7 @@ struct RawFile {
     nats: Option<String>,
     kubeconfig: Option<PathBuf>,
     ledger: Option<String>,
+    ledger_keep: Option<Retention>,
     policies: Option<PathBuf>,
     cluster: Option<String>,
     replica: Option<String>,
@@ -128,6 +133,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// Where the ledger is kept, if it was said.
     pub ledger: Option<LedgerPlace>,
+    /// How long the ledger keeps what nothing needs any more.
+    pub ledger_keep: Retention,
     /// Policies.
     pub policies: Option<PathBuf>,
     /// The cluster's name.
@@ -171,6 +178,7 @@ impl Config {
                 "nats" => LedgerPlace::Nats,
                 path => LedgerPlace::File(path.strip_prefix("file:").unwrap_or(path).into()),
             }),
+            ledger_keep: seen.value("ledger-keep", args.ledger_keep, file.ledger_keep, Retention::default()),
             policies: seen.optional_path("policies", args.policies.clone(), file.policies),
             cluster: seen.value("cluster", args.cluster.clone(), file.cluster, "local".to_owned()).into(),
             replica: seen.value("replica", args.replica.clone(), file.replica, host).into(),

@@ -75,7 +75,7 @@ impl Journal {
                 self.paused.push((at, pause.clone(), 0));
             }
             Record::Resumed(resume) => self.paused.retain(|(_, pause, _)| pause.id != resume.id),
-            Record::Happened(_) | Record::Symptom(_) | Record::Started(_) | Record::Fence => {}
+            Record::Happened(_) | Record::Symptom(_) | Record::Started(_) | Record::Purged { .. } | Record::Fence => {}
         }
     }
 

@@ -3,8 +3,11 @@
 
 mod book;
 mod file;
+mod folds;
 mod jetstream;
+mod upkeep;
 
 pub use book::{Book, Halt};
 pub use file::{FileLedger, OpenError};
 pub use jetstream::{JetStreamLedger, Options as JetStreamOptions};
+pub use upkeep::{Retention, upkeep};

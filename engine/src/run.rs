@@ -18,6 +18,7 @@ use crate::cluster::KubeCluster;
 use crate::config::{Config, LogFormat, RunArgs, load_policies};
 use crate::http::{Api, Auth};
 use crate::intake::Reader;
+use crate::ledger::upkeep;
 use crate::pipeline::Engine;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logs::{self, Format, Logs};
@@ -102,6 +103,9 @@ async fn start(
     let settings = Settings { replica: config.replica.clone(), process, reader: reader.clone(), policies };
     let metrics = telemetry.clone();
     let mut app = App::start(wired.ports, settings, telemetry).await?;
+    let engine = &app.engine;
+    let keeping = upkeep(engine.book.clone(), engine.clock.clone(), config.ledger_keep, engine.stopping.clone());
+    app.spawn("upkeep", keeping);
     if let Some(kube) = wired.kube {
         let (stopping, watches) = (app.engine.stopping.clone(), kube.watches());
         app.spawn("watches", async move {

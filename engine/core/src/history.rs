@@ -35,9 +35,10 @@ pub const KEEP: SignedDuration = SignedDuration::from_hours(48);
 /// each. The cost of an entry does not depend on how much is held.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    revision: Revision,
+    newest: Head,
     admit: Head,
     at: Timestamp,
+    purged: Revision,
     pauses: BTreeMap<Arc<str>, Pressed>,
     intents: intents::Intents,
     windows: windows::Windows,
@@ -82,7 +83,7 @@ impl History {
     /// The entry cannot follow what came before it. Nothing may be decided on such a ledger.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
         self.continues(entry)?;
-        self.revision = entry.revision;
+        self.newest = entry.head();
         self.at = self.at.max(entry.at);
         if entry.topic == Topic::Admit {
             self.admit = entry.head();
@@ -120,6 +121,7 @@ impl History {
                     intent.fenced(entry.head());
                 }
             }
+            Record::Purged { before } => self.purged = self.purged.max(*before),
             Record::Started(_) => {}
         }
         self.prune();

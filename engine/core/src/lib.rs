@@ -20,6 +20,7 @@ pub mod policy;
 pub mod ports;
 pub mod reasons;
 pub mod record;
+pub mod shelf;
 pub mod signal;
 pub mod verify;
 pub mod window;

@@ -14,6 +14,7 @@ use crate::facts::{Sighting, Snapshot};
 use crate::id::Revision;
 use crate::intent::{Attempt, Execution, Fence};
 use crate::record::{Entry, Record, Topic};
+pub use crate::shelf::{Checkpoint, Shelf};
 use crate::workload::Workload;
 
 /// An asynchronous answer.
@@ -115,6 +116,10 @@ pub trait Ledger: Send + Sync {
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>>;
     /// The newest revision.
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>>;
+    /// Where it keeps checkpoints; none for a ledger that never grows old.
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        None
+    }
 }
 
 /// Entries as they are appended, by whomever.

@@ -95,6 +95,12 @@ pub enum Record {
     Symptom(Symptom),
     /// A process began with this set of policies, or loaded a new one. Topic `Note`.
     Started(Started),
+    /// Entries are about to be removed because nobody needs them any more. Topic `Note`. A ledger that begins later than
+    /// its newest note of this kind says has lost entries in another way.
+    Purged {
+        /// The oldest entry that stays.
+        before: Revision,
+    },
     /// Blocks a position of a compared topic: whatever was sent there and had no answer can no longer land.
     Fence,
 }

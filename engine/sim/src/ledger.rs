@@ -1,11 +1,13 @@
 //! A ledger in memory: compare-and-append per topic, one line of revisions, time that never runs backwards.
 
+mod shelf;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use flyball_core::chain::Head;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Tail, Write};
+use flyball_core::ports::{Answer, AppendError, Checkpoint, Clock, Ledger, PortError, Shelf, Tail, Write};
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
 
@@ -43,6 +45,10 @@ struct State {
     heads: BTreeMap<Topic, Head>,
     /// Entries that somebody changed: their sums are checked when they are read, those of all others when they were made.
     edited: BTreeSet<Revision>,
+    /// Entries before it are purged: nobody reads them but the tests.
+    first: Revision,
+    /// The newest two, the newest last.
+    checkpoints: Vec<Checkpoint>,
     held: BTreeMap<(Timestamp, u64), Write>,
     sent: u64,
     at: Timestamp,
@@ -58,6 +64,8 @@ impl MemoryLedger {
             entries: Vec::new(),
             heads: BTreeMap::new(),
             edited: BTreeSet::new(),
+            first: Revision(1),
+            checkpoints: Vec::new(),
             held: BTreeMap::new(),
             sent: 0,
             at: Timestamp::MIN,
@@ -112,7 +120,7 @@ impl MemoryLedger {
         look(&self.inner.advanced().entries)
     }
 
-    /// Every entry.
+    /// Every entry, purged ones included.
     pub fn entries(&self) -> Vec<Entry> {
         self.inner.advanced().entries.clone()
     }
@@ -229,6 +237,10 @@ impl Ledger for MemoryLedger {
             Ok(state.newest())
         })
     }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(self)
+    }
 }
 
 struct MemoryTail {
@@ -242,6 +254,14 @@ impl MemoryTail {
         let mut state = self.inner.advanced();
         if state.cuts != self.cuts {
             return Look::Found(Err(PortError::Unavailable("the tail was cut".into())));
+        }
+        if self.after.0 == 0 {
+            // What is read from the beginning begins where the last purge left it.
+            self.after = Revision(state.first.0 - 1);
+        }
+        if self.after.0 + 1 < state.first.0 {
+            let why = format!("entries {} to {} are missing", self.after.0 + 1, state.first.0 - 1);
+            return Look::Found(Err(PortError::Unavailable(why)));
         }
         // Revisions have no gaps and begin at 1, so that a revision is the index of the entry after it.
         let next = usize::try_from(self.after.0).ok().and_then(|at| state.entries.get(at)).cloned();

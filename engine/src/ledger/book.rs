@@ -7,10 +7,11 @@ use flyball_core::chain::Head;
 use flyball_core::history::History;
 use flyball_core::id::{IntentId, Revision};
 use flyball_core::intent::{Event, Intent};
-use flyball_core::ports::{AppendError, Clock, Ledger, PortError, Tail, Write};
+use flyball_core::ports::{AppendError, Checkpoint, Clock, Ledger, PortError, Shelf, Tail, Write};
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
 
+use super::folds::{Folds, Milestones};
 use crate::changes;
 use crate::journal::Journal;
 
@@ -31,6 +32,7 @@ pub struct Book {
     clock: Arc<dyn Clock>,
     history: RwLock<History>,
     journal: RwLock<Journal>,
+    milestones: RwLock<Milestones>,
     applied: changes::Sender<Revision>,
     time: Mutex<LedgerTime>,
 }
@@ -52,20 +54,29 @@ impl Book {
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Self>, impl Future<Output = Halt> + Send + use<>), PortError> {
         let newest = ledger.newest().await?;
-        let mut tail = ledger.follow(Revision::default()).await?;
-        let time = LedgerTime { at: Timestamp::MIN, read: clock.monotonic() };
+        let (mut folds, first) = Folds::begin(&*ledger, newest).await?;
+        let lost = |why| PortError::Unavailable(Halt::Contradiction(why).to_string());
+        if first > newest {
+            // There is nothing to read, so nothing would ever say what is missing.
+            folds.complete_from(first).map_err(lost)?;
+        }
+        let mut tail = ledger.follow(folds.history.revision()).await?;
+        while folds.history.revision() < newest {
+            let entry = tail.next().await?;
+            folds.apply(&entry).map_err(|error| lost(error.to_string()))?;
+        }
+        folds.complete_from(first).map_err(lost)?;
+        let begun = if newest == Revision::default() { Timestamp::MIN } else { folds.history.at() };
+        let time = LedgerTime { at: begun, read: clock.monotonic() };
         let book = Arc::new(Self {
             ledger,
             clock,
-            history: RwLock::default(),
-            journal: RwLock::default(),
-            applied: changes::Sender::new(Revision::default()),
+            applied: changes::Sender::new(folds.history.revision()),
+            history: RwLock::new(folds.history),
+            journal: RwLock::new(folds.journal),
+            milestones: RwLock::new(folds.milestones),
             time: Mutex::new(time),
         });
-        while book.applied.get() < newest {
-            let entry = tail.next().await?;
-            book.apply(&entry).map_err(|halt| PortError::Unavailable(halt.to_string()))?;
-        }
         let following = book.clone();
         Ok((book, async move { following.tail(tail).await }))
     }
@@ -104,14 +115,36 @@ impl Book {
         {
             let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
             history.apply(entry).map_err(|error| Halt::Contradiction(error.to_string()))?;
-            let mut journal = self.journal.write().unwrap_or_else(PoisonError::into_inner);
-            journal.apply(entry);
+            self.journal.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+            self.milestones.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
             let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
             let read = self.clock.monotonic();
             *time = LedgerTime { at: entry.at.max(elapsed(*time, read)), read };
         }
         self.applied.send_replace(entry.revision);
         Ok(())
+    }
+
+    /// Where the ledger keeps its checkpoints.
+    pub(super) fn shelf(&self) -> Option<&dyn Shelf> {
+        self.ledger.shelf()
+    }
+
+    /// The fold as it is now, to be kept, and the first entry that is still needed when what is older than `keep` is not.
+    pub(super) fn checkpoint(&self, keep: SignedDuration) -> Result<(Checkpoint, Revision), PortError> {
+        // Always in this order, as `apply` takes them. The copy is quick, and writing it down holds no lock.
+        let folds = {
+            let history = self.history();
+            let (history, journal) = (history.clone(), self.journal().clone());
+            Folds {
+                history,
+                journal,
+                milestones: self.milestones.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            }
+        };
+        let old = folds.history.at().checked_sub(keep).unwrap_or(Timestamp::MIN);
+        let needed = folds.history.needed_from().min(folds.milestones.older_than(old));
+        folds.checkpoint().map(|it| (it, needed)).map_err(PortError::Unavailable)
     }
 
     /// The ledger's time. Before the first entry it is the local clock's.

@@ -4,6 +4,7 @@
 //! Each transaction runs in `spawn_blocking`: an fsync never holds an async worker, and a paused virtual clock stands
 //! still while one runs.
 
+mod shelf;
 mod store;
 
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Weak};
 
 use flyball_core::chain::Head;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Tail, Write};
+use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Shelf, Tail, Write};
 use flyball_core::record::{Entry, Topic};
 use jiff::Timestamp;
 use redb::Database;
@@ -133,6 +134,10 @@ impl Ledger for FileLedger {
 
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
         Box::pin(async { Ok(*self.newest.borrow()) })
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(self)
     }
 }
 

@@ -2,13 +2,14 @@
 //! `Nats-Expected-Last-Subject-Sequence`; what an unanswered append came to is settled by a fence ([`append`]).
 
 mod append;
+mod shelf;
 mod stream;
 mod tail;
 
 use async_nats::Client;
 use flyball_core::chain::Head;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Tail, Write};
+use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Shelf, Tail, Write};
 use jiff::Timestamp;
 
 use crate::nats;
@@ -80,5 +81,9 @@ impl Ledger for JetStreamLedger {
 
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
         Box::pin(self.home.newest())
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(&self.home)
     }
 }

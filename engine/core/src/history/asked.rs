@@ -17,7 +17,12 @@ use crate::workload::Workload;
 impl History {
     /// Newest entry.
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.newest.revision
+    }
+
+    /// Newest entry, with its sum.
+    pub fn newest(&self) -> Head {
+        self.newest
     }
 
     /// Newest entry of the topic `Admit`: what an admission screened here has to expect.

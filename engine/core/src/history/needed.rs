@@ -4,6 +4,11 @@ use super::History;
 use crate::id::Revision;
 
 impl History {
+    /// The oldest entry that our own purges have left. A ledger that begins later has lost what nobody gave up.
+    pub fn purged(&self) -> Revision {
+        self.purged
+    }
+
     /// The oldest entry that an intent, a pause or a waiter of this fold began with, and never later than the newest
     /// admission, which the next one is compared with. What lies before it and is older than [`super::KEEP`] can be purged:
     /// a fold of the rest is the same fold.

@@ -16,9 +16,9 @@ use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, Wr
 use super::Placed;
 
 /// Revision to topic and body. The entry's time is in the body, under its sum.
-const ENTRIES: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("entries");
+pub(super) const ENTRIES: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("entries");
 /// Topic to its newest revision and that entry's sum.
-const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinition::new("topics");
+pub(super) const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinition::new("topics");
 
 /// Why a ledger's file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +190,9 @@ pub(super) fn read(database: &Database, after: Revision, limit: usize) -> Result
     let mut found: Vec<Entry> = Vec::new();
     let mut walk = || -> Result<Option<String>, redb::Error> {
         let entries = database.begin_read()?.open_table(ENTRIES)?;
-        for (expected, row) in (after.0 + 1..).zip(entries.range(after.0 + 1..)?).take(limit) {
+        // What is read from the beginning begins where the last purge left it.
+        let first = if after.0 == 0 { entries.first()?.map_or(1, |(first, _)| first.value()) } else { after.0 + 1 };
+        for (expected, row) in (first..).zip(entries.range(first..)?).take(limit) {
             let (revision, entry) = row?;
             let (topic, body) = entry.value();
             if revision.value() != expected {

@@ -20,6 +20,7 @@ pub(super) struct Home {
     pub(super) context: Context,
     pub(super) name: String,
     pub(super) created: Timestamp,
+    pub(super) cluster: String,
     prefix: String,
 }
 
@@ -51,7 +52,7 @@ impl Home {
             let wrong = wrong.join(", ");
             return Err(PortError::Unavailable(format!("stream {name} cannot hold a ledger: {wrong}")));
         }
-        Ok(Self { context, name, created: nats::timestamp(info.created), prefix })
+        Ok(Self { context, name, created: nats::timestamp(info.created), cluster: cluster.to_owned(), prefix })
     }
 
     /// The subject of a topic.

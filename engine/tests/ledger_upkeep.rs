@@ -1,0 +1,163 @@
+//! A start from a checkpoint is a start from the entries, and what retention removes is missed by nobody.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+use std::sync::Arc;
+
+use flyball::clock::TokioClock;
+use flyball::ledger::{Book, Retention, upkeep};
+use flyball_core::history::History;
+use flyball_core::id::Revision;
+use flyball_core::ports::{Clock, Ledger, PortError, Shelf, Write};
+use flyball_core::record::{Pause, PauseScope, Record, Started, Topic};
+use flyball_sim::World;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+struct Bed {
+    world: World,
+    clock: Arc<TokioClock>,
+    book: Arc<Book>,
+    stopping: CancellationToken,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let clock = Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap()));
+        let world = World::new(7, clock.clone());
+        let (book, tail) = Book::open(world.ledger.clone(), clock.clone()).await.unwrap();
+        let stopping = CancellationToken::new();
+        tokio::spawn(tail);
+        tokio::spawn(upkeep(book.clone(), clock.clone(), Retention::default(), stopping.clone()));
+        Self { world, clock, book, stopping }
+    }
+
+    fn shelf(&self) -> &dyn Shelf {
+        self.world.ledger.shelf().unwrap()
+    }
+
+    async fn notes(&self, count: usize) {
+        let started = |number: usize| Started {
+            replica: "one".into(),
+            policies: number.to_string().into(),
+            version: "test".to_owned(),
+        };
+        for number in 0..count {
+            self.book.note(Record::Started(started(number))).await;
+        }
+    }
+
+    async fn pause(&self, id: &str) {
+        let expect = Some(self.book.history().admit_head());
+        let pause = Pause { id: id.into(), scope: PauseScope::All, reason: "r".into(), by: "b".into(), until: None };
+        let write = Write { topic: Topic::Admit, expect, record: Record::Paused(pause) };
+        self.book.append(write).await.unwrap();
+    }
+
+    async fn resume(&self, id: &str) {
+        let expect = Some(self.book.history().admit_head());
+        let resume = flyball_core::record::Resume { id: id.into(), by: "b".into() };
+        self.book.append(Write { topic: Topic::Admit, expect, record: Record::Resumed(resume) }).await.unwrap();
+    }
+
+    /// The fold that a process begins with now.
+    async fn started(&self) -> Result<History, PortError> {
+        let ledger: Arc<dyn Ledger> = self.world.ledger.clone();
+        let (book, _tail) = Book::open(ledger, self.clock.clone()).await?;
+        Ok(book.history().clone())
+    }
+
+    async fn first(&self) -> u64 {
+        self.shelf().first().await.unwrap().0
+    }
+
+    async fn kept(&self) -> u64 {
+        self.shelf().kept().await.unwrap().0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_is_kept_every_ten_thousand_entries_or_hour_and_a_start_begins_there() {
+    let bed = Bed::new().await;
+    bed.pause("p-1").await;
+    bed.notes(9_998).await;
+    assert_eq!(bed.kept().await, 0);
+    bed.notes(3).await;
+    tokio::task::yield_now().await;
+    let kept = bed.kept().await;
+    assert!((10_000..=10_002).contains(&kept), "{kept}");
+    assert_eq!(bed.started().await.unwrap(), *bed.book.history());
+    bed.notes(1).await;
+    bed.clock.sleep(SignedDuration::from_mins(61)).await;
+    assert_eq!(bed.kept().await, 10_003);
+    // With nothing new there is nothing to keep.
+    bed.clock.sleep(DAY).await;
+    assert_eq!(bed.kept().await, 10_003);
+    // A damaged one costs time and nothing else.
+    bed.world.ledger.damage_checkpoint();
+    bed.world.ledger.damage_checkpoint();
+    assert_eq!(bed.kept().await, 0);
+    assert_eq!(bed.started().await.unwrap(), *bed.book.history());
+    bed.stopping.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_old_and_over_is_removed_and_what_is_not_stays() {
+    let bed = Bed::new().await;
+    bed.notes(50).await;
+    bed.pause("p-1").await;
+    for _ in 0..9 {
+        bed.notes(20).await;
+        bed.clock.sleep(DAY).await;
+    }
+    // Two days' worth of the nine lie behind the retention of seven; the pause holds what follows it.
+    assert_eq!(bed.first().await, 51);
+    assert_eq!(bed.started().await.unwrap(), *bed.book.history());
+
+    bed.resume("p-1").await;
+    bed.pause("p-2").await;
+    for _ in 0..9 {
+        bed.notes(20).await;
+        bed.clock.sleep(DAY).await;
+    }
+    let first = bed.first().await;
+    assert!(first > 51 && bed.book.history().pauses(bed.clock.now()).count() == 1, "{first}");
+    let whole = bed.started().await.unwrap();
+    assert_eq!(whole, *bed.book.history());
+    // The entries alone say the same.
+    bed.world.ledger.damage_checkpoint();
+    bed.world.ledger.damage_checkpoint();
+    assert_eq!(bed.started().await.unwrap(), whole);
+    bed.stopping.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_of_another_past_is_not_believed() {
+    let (bed, other) = (Bed::new().await, Bed::new().await);
+    bed.pause("p-1").await;
+    other.pause("p-2").await;
+    bed.notes(10).await;
+    other.notes(9).await;
+    other.clock.sleep(SignedDuration::from_mins(61)).await;
+    let foreign = other.shelf().read().await.unwrap().unwrap();
+    assert_eq!(foreign.revision, Revision(10));
+    bed.shelf().keep(foreign).await.unwrap();
+    assert_eq!(bed.started().await.unwrap(), *bed.book.history());
+    let garbage = flyball_core::ports::Checkpoint { revision: Revision(11), body: Arc::from(*b"{\"v\":2}") };
+    bed.shelf().keep(garbage).await.unwrap();
+    assert_eq!(bed.started().await.unwrap(), *bed.book.history());
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_somebody_else_removed_are_missed() {
+    let bed = Bed::new().await;
+    bed.notes(9_999).await;
+    bed.stopping.cancel();
+    for (before, missing) in [(5, "entries 1 to 4"), (9_999, "entries 1 to 9998"), (20_000, "entries 1 to 9999")] {
+        bed.shelf().purge(Revision(before)).await.unwrap();
+        let said = bed.started().await.unwrap_err().to_string();
+        assert!(said.contains(missing) && said.contains("cannot be trusted"), "{said}");
+    }
+}
