@@ -8,6 +8,8 @@ mod rollouts;
 mod servers;
 mod signals;
 mod targets;
+mod views;
+mod wires;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -51,7 +53,16 @@ const fn slow(number: u8, name: &'static str, expect: &'static str, run: fn()) -
 
 /// All rows, by number.
 pub fn rows() -> Vec<Row> {
-    let parts = [engine::ROWS, nats::ROWS, signals::ROWS, servers::ROWS, targets::ROWS, rollouts::ROWS];
+    let parts = [
+        engine::ROWS,
+        nats::ROWS,
+        signals::ROWS,
+        servers::ROWS,
+        targets::ROWS,
+        rollouts::ROWS,
+        wires::ROWS,
+        views::ROWS,
+    ];
     let mut rows = parts.concat();
     rows.sort_by_key(|it| it.number);
     rows

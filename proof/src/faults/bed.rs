@@ -10,7 +10,8 @@ use flyball_core::workload::Workload as Target;
 use flyball_devcluster::{Answer, Cluster, Options, Pods, Workload, wait_until};
 use serde_json::Value;
 
-use crate::rig::{Rig, WIDE, outcome, policy};
+use crate::proxy::{ApiProxy, NatsProxy};
+use crate::rig::{Rig, WIDE, Wires, outcome, policy, shared_nats};
 use crate::soak::account::{self, Findings};
 
 /// What the policy of [`ready`] acts on.
@@ -29,6 +30,32 @@ pub(super) fn ready(row: &str) -> Rig {
     let mut rig = prepared(Rig::new(row));
     rig.start();
     rig
+}
+
+/// An engine whose only replica, not started yet, reaches its servers through proxies.
+pub(super) struct Wired {
+    /// Dropped first, so that the engine never sees its wires go.
+    pub(super) rig: Rig,
+    /// To the API server.
+    pub(super) api: ApiProxy,
+    /// To NATS.
+    pub(super) nats: NatsProxy,
+}
+
+/// One on the shared servers.
+pub(super) fn wired(row: &str) -> Wired {
+    let mut rig = prepared(Rig::new(row));
+    let api = ApiProxy::to(&rig.kubeconfig).expect("a wire to the API server");
+    let nats = NatsProxy::to(shared_nats().port()).expect("a wire to NATS");
+    let kubeconfig = rig.folder().join("wired.yaml");
+    api.write_kubeconfig(&kubeconfig).expect("a kubeconfig");
+    rig.add_through("one", &Wires { nats_url: nats.url(), kubeconfig });
+    Wired { rig, api, nats }
+}
+
+/// Accepted fences on the target.
+pub(super) fn fences(rig: &Rig, target: &Target) -> usize {
+    rig.requests(target).iter().filter(|it| account::is_fence(it) && (200..300).contains(&it.code)).count()
 }
 
 /// A Deployment whose pods take a while to be ready, so that there is a middle of the rollout.
