@@ -55,7 +55,9 @@ pub fn verify(
     let Some(seen) = seen.filter(|seen| seen.rollout.uid == intent.change().uid) else {
         return over(Outcome::Superseded, "the target is gone, or another object took its name");
     };
-    if !still_ours(intent, seen) {
+    // A read from before our effect shows what was there before: it tells nothing, neither success nor somebody else's hand.
+    let is_older = seen.rollout.generation < receipt.generation;
+    if !is_older && !still_ours(intent, seen) {
         return over(Outcome::Superseded, "somebody else changed what we had changed");
     }
     if complete(receipt, seen) {

@@ -131,6 +131,17 @@ fn a_progress_deadline_counts_from_our_change() {
     case.check(Some(&default), None, "10:05", "TimedOut: 4 of 4 pods updated, 3 available after 5m");
 }
 
+/// A stale API server shows the object as it was: whole, healthy and without our change.
+#[test]
+fn what_was_there_before_our_change_is_not_somebody_elses() {
+    let mut before = seen(|it| (it.generation, it.observed_generation) = (1, 1));
+    before.spec["replicas"] = json!(3);
+    for case in [Case::applied(&scale()), Case::rolled_out(&scale())] {
+        case.check(Some(&before), None, "10:01", "watch");
+        case.check(Some(&before), Some("10:00"), "10:02", "watch");
+    }
+}
+
 #[test]
 fn somebody_elses_change_ends_it() {
     for case in [Case::applied(&scale()), Case::rolled_out(&scale())] {
