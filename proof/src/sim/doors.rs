@@ -104,6 +104,7 @@ pub(super) fn append_point(record: &Record) -> &'static str {
         Record::Folded(_) => "append Folded",
         Record::Symptom(_) => "append Symptom",
         Record::Started(_) => "append Started",
+        Record::Purged { .. } => "append Purged",
         Record::Fence => "append Fence",
         Record::Happened(Event::Attempted { .. }) => "append Attempted",
         Record::Happened(Event::Unanswered { .. }) => "append Unanswered",
