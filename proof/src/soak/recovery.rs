@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::PublishAckFuture;
 use futures::StreamExt;
 
 use super::{consumer, settled, windows, workloads_of};
@@ -17,6 +18,8 @@ const WORKLOADS: u32 = 20;
 const ALLOWED: Duration = Duration::from_secs(2);
 /// Messages asked for at once: as the engine does.
 const BATCH: usize = 512;
+/// Signals published before their answers are awaited.
+const HANDFUL: usize = 1_000;
 
 /// Runs so many rounds and says whether each kept the bar.
 pub(super) fn measure(rig: &mut Rig, rounds: u32) -> Result<bool> {
@@ -114,15 +117,24 @@ fn publish(rig: &Rig, cluster: &str, names: &[String], round: u32) -> Result<u64
     let subject = format!("flyball.signal.v1.rca.{cluster}.{}", rig.namespace);
     rig.runtime.block_on(async {
         let context = rig.jetstream().await;
-        let mut answers = Vec::new();
+        let (mut answers, mut last) = (Vec::new(), 0);
         for (number, name) in (0..PENDING).zip(names.iter().cycle()) {
+            // The client allows some thousand answers to be awaited, and then waits for room.
+            if answers.len() == HANDFUL {
+                for answer in answers.drain(..) {
+                    last = answer_of(answer).await?;
+                }
+            }
             let body = rca(name, &format!("r{round}-{number}"), "memory_leak").to_string();
             answers.push(context.publish(subject.clone(), body.into()).await?);
         }
-        let mut last = 0;
         for answer in answers {
-            last = answer.await?.sequence;
+            last = answer_of(answer).await?;
         }
         Ok(last)
     })
+}
+
+async fn answer_of(answer: PublishAckFuture) -> Result<u64> {
+    Ok(answer.await?.sequence)
 }
