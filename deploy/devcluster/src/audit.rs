@@ -86,9 +86,13 @@ impl AuditLog {
     /// has read an answer finds its entry.
     pub fn entries(&self) -> Result<Vec<AuditEntry>> {
         let mut log = File::open(&self.path).context("opening the audit log")?;
-        log.seek(SeekFrom::Start(self.offset)).context("reading the audit log")?;
+        // The log may have been in the midst of a line when its length was taken: what is left of that line is skipped.
+        log.seek(SeekFrom::Start(self.offset.saturating_sub(1))).context("reading the audit log")?;
         let mut entries = Vec::new();
         let (mut log, mut line) = (BufReader::new(log), String::new());
+        if self.offset > 0 {
+            log.read_until(b'\n', &mut Vec::new()).context("reading the audit log")?;
+        }
         // A line without its end is still being written.
         while log.read_line(&mut line).context("reading the audit log")? > 0 && line.ends_with('\n') {
             let event: Event =

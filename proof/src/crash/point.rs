@@ -25,6 +25,8 @@ pub enum What {
     Eviction,
     /// The PATCH of a fence.
     Fence,
+    /// The PATCH of the fence that a cancel asks for.
+    CancelFence,
 }
 
 /// How far it has come when the engine dies.
@@ -64,6 +66,11 @@ impl Point {
     /// Whether the action has to fail its verification to come here.
     pub fn needs_undo(&self) -> bool {
         matches!(self.what, What::UndoAdmission | What::UndoPatch | What::Append("Undoing"))
+    }
+
+    /// Whether a person cancels the intent while its send has no answer: it has to end without an effect.
+    pub fn is_cancelled(&self) -> bool {
+        self.what == What::CancelFence || self.name.starts_with("cancel-")
     }
 
     /// Why this point does not exist for an action.
@@ -126,5 +133,9 @@ pub const POINTS: &[Point] = {
         point("fence-seen", W::Fence, H::Seen, "CP7, second crash"),
         point("fence-flying", W::Fence, H::Flying, "CP7, second crash"),
         point("fence-applied", W::Fence, H::Done, "CP7, second crash"),
+        point("cancel-stored", W::Append("CancelAsked"), H::Done, "a cancel"),
+        point("cancel-fence-seen", W::CancelFence, H::Seen, "a cancel"),
+        point("cancel-fence-flying", W::CancelFence, H::Flying, "a cancel"),
+        point("cancel-fence-applied", W::CancelFence, H::Done, "a cancel"),
     ]
 };

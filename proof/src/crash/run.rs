@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use flyball_core::history::History;
+use flyball_core::intent::{Intent, Stage};
 use flyball_core::outcome::Outcome;
 use flyball_core::workload::Workload as Target;
 use flyball_devcluster::wait_until;
@@ -115,6 +116,9 @@ impl Case {
             })?;
         }
         let sequence = rig.publish(kind, &body, &[]);
+        if self.point.is_cancelled() {
+            cancel(rig)?;
+        }
         for _ in &scenes {
             self.bury(rig, &deaths)?;
         }
@@ -164,14 +168,30 @@ impl Case {
         let effects = evidence.effects();
         for intent in intents {
             let count = effects.get(&intent.id()).copied().unwrap_or(0);
-            ensure!(count == 1, "S1: {} had {count} effects instead of one", intent.id());
             let end = outcome(intent);
+            if self.point.is_cancelled() {
+                ensure!(count == 0 && end == Outcome::Cancelled, "cancelled: {count} effects, {:?}", intent.stage());
+                continue;
+            }
+            ensure!(count == 1, "S1: {} had {count} effects instead of one", intent.id());
             let taken_back = self.point.needs_undo() && intent.request().undoes().is_none();
             let good = if taken_back { end == Outcome::RolledBack } else { end.is_success() };
             ensure!(good, "{} ended as {end:?}: {:?}", intent.id(), intent.stage());
         }
         Ok(())
     }
+}
+
+/// A person cancels what has been sent and has no answer. The command may be cut off by the death that it leads to.
+fn cancel(rig: &Rig) -> Result<()> {
+    let unsettled = wait_until("a send without an answer", SOON, || {
+        let history = rig.history();
+        let found = history.open().find(|it| matches!(it.stage(), Stage::Sending { .. } | Stage::Unknown { .. }));
+        found.map(Intent::id).context("not yet")
+    })?;
+    let name = &rig.replicas().first().context("a rig has a replica")?.name;
+    rig.flyball_at(name, &["cancel", &unsettled.to_string(), "--reason", "a drill"]);
+    Ok(())
 }
 
 /// Lets the held request go, long after an heir has done the work: the API server must refuse it.

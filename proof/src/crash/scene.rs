@@ -46,13 +46,21 @@ impl Scene {
                 .after(move |_| scene.applied.store(true, Ordering::SeqCst));
             line.nats.add(stored.act(NatsAct::Answer(Box::new(NatsAct::Pass))));
         }
+        if self.point.is_cancelled() {
+            let effect = Rule::on(|it: &Call| it.verb == "patch" && mark(it, STAMP_INTENT).is_some());
+            line.api.add(effect.act(ApiAct::Refuse { status: 504, retry_after: None }));
+        }
         match self.point.what {
             What::Delivery | What::Append(_) | What::UndoAdmission | What::Acknowledgement => {
                 self.arm_nats(replica, line);
             }
-            What::Read | What::VerifyingRead | What::Patch | What::UndoPatch | What::Eviction | What::Fence => {
-                self.arm_api(replica, line);
-            }
+            What::Read
+            | What::VerifyingRead
+            | What::Patch
+            | What::UndoPatch
+            | What::Eviction
+            | What::Fence
+            | What::CancelFence => self.arm_api(replica, line),
         }
     }
 
@@ -120,14 +128,14 @@ impl Scene {
 
     fn is_the_call(&self, call: &Call) -> bool {
         let on_target = call.resource == "deployments" && call.name == "cart";
-        let mark = |name: &str| call.body["metadata"]["annotations"][name].as_str();
+        let mark = |name: &str| mark(call, name);
         let patches = on_target && call.verb == "patch";
         match self.point.what {
             What::Read => on_target && call.verb == "get",
             What::VerifyingRead => on_target && call.verb == "get" && self.applied.load(Ordering::SeqCst),
             What::Patch => patches && mark(STAMP_INTENT).is_some(),
             What::UndoPatch => patches && mark(STAMP_INTENT).is_some_and(|stamp| self.is_another(stamp)),
-            What::Fence => patches && mark(STAMP_FENCE).is_some(),
+            What::Fence | What::CancelFence => patches && mark(STAMP_FENCE).is_some(),
             What::Eviction => call.subresource == "eviction",
             _ => false,
         }
@@ -137,6 +145,11 @@ impl Scene {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         *first.get_or_insert_with(|| stamp.to_owned()) != stamp
     }
+}
+
+/// The annotation that a request writes.
+fn mark<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    call.body["metadata"]["annotations"][name].as_str()
 }
 
 /// An acknowledgement that ends a delivery: not one that asks for more time.
