@@ -122,18 +122,15 @@ fn short(seed: u64, violations: &[Violation]) -> Thin {
 
 /// The command that replays a seed.
 fn command(seed: u64, thin: &Thin) -> String {
-    let mut text = format!("cargo xtask sim --seed {seed}");
+    let mut words = vec![format!("cargo xtask sim --seed {seed}")];
     if let Some(keep) = &thin.keep {
         let numbers: Vec<String> = keep.iter().map(ToString::to_string).collect();
-        text += &format!(" --keep {}", if numbers.is_empty() { "999999".to_owned() } else { numbers.join(",") });
+        // A number that no plan has keeps nothing.
+        words.push(format!("--keep {}", if numbers.is_empty() { "999999".to_owned() } else { numbers.join(",") }));
     }
-    if thin.quiet {
-        text += " --quiet";
-    }
-    if let Some(replicas) = thin.replicas {
-        text += &format!(" --replicas {replicas}");
-    }
-    text
+    words.extend(thin.quiet.then(|| "--quiet".to_owned()));
+    words.extend(thin.replicas.map(|it| format!("--replicas {it}")));
+    words.join(" ")
 }
 
 #[cfg(test)]

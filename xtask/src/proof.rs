@@ -8,7 +8,11 @@ use crate::step::{cargo, succeeds};
 
 /// Builds and runs one of them. What measures is built for speed, and so is the program that it measures.
 pub(crate) fn run(what: &str, args: &[String]) -> Result<ExitCode> {
-    let profile = if what == "soak" { "release" } else { "dev" };
+    let profile = match what {
+        "soak" => "release",
+        "sim" | "planted" => "proof",
+        _ => "dev",
+    };
     let build = ["run", "--quiet", "--profile", profile, "-p", "flyball-proof", "--", what];
     let passed = succeeds(cargo(build).args(args))?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,6 +7,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result};
 use flyball_devcluster::{Cluster, Options, SHARED_CLUSTER, Tools, can_run};
 
+use crate::proof;
 use crate::step::{cargo, succeeds};
 
 /// Builds, starts the cluster and runs the tests; answers with the exit code of `cargo test`.
@@ -40,6 +41,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     }
     let status = runner.wait().context("running cargo test")?;
     println!("\n{} test binaries:\n{}", closing.len(), total(&closing));
+    // Ten thousand seeds of the simulation belong to the tests of the whole, not to those of one package.
+    let simulated = scope(args).is_none() || proof::run("sim", &[])? == ExitCode::SUCCESS;
+    if !simulated {
+        return Ok(ExitCode::FAILURE);
+    }
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -1,6 +1,8 @@
 //! Doing what the plan says.
 
+use flyball::pipeline::Word;
 use flyball_core::id::SignalId;
+use flyball_core::intent::{Intent, Stage as Standing};
 use flyball_core::ports::{Message, PortError};
 use flyball_core::record::{Pause, Record};
 use flyball_core::workload::Workload;
@@ -10,6 +12,9 @@ use serde_json::{Value, json};
 use super::plan::{Act, Hand, Op, TROUBLES};
 use super::process::{Trap, Way};
 use super::stage::{Stage, Todo, reader};
+
+/// How often somebody who wants to cancel looks for something to cancel: some seven seconds long.
+const LOOKS: u32 = 1_000;
 
 /// A message as it was published.
 pub(super) struct Published {
@@ -51,6 +56,7 @@ impl Stage {
             Act::Unreadable => self.world.cluster.read_fault(PortError::Unavailable("500".into())),
             Act::LoseAcks(count) => self.world.signals.lose_acknowledgements(count),
             Act::Hand { target, hand } => self.touch(&self.targets[target].clone(), hand),
+            Act::Cancel { replica } => self.cancel(replica % replicas),
             Act::Pause { replica, id, scope, lasting } => self.pause(replica % replicas, id, scope, lasting),
         }
     }
@@ -126,6 +132,29 @@ impl Stage {
             engine.admitter.write(|_| Some(Record::Paused(pause.clone()))).await;
         });
         self.later(lasting, Todo::Resume(id));
+    }
+
+    /// Waits until there is something to cancel: most intents can be cancelled for a few milliseconds only.
+    fn cancel(&mut self, replica: usize) {
+        let Some(engine) = self.replicas[replica].engine() else { return };
+        let (clock, word) = (self.clock.clone(), Word { by: "people".into(), reason: "a mistake".into() });
+        tokio::spawn(async move {
+            for _ in 0..LOOKS {
+                let found = {
+                    let history = engine.book.history();
+                    let early = |it: &&Intent| {
+                        matches!(it.stage(), Standing::Recorded | Standing::Sending { .. } | Standing::Unknown { .. })
+                    };
+                    history.open().find(early).map(Intent::id)
+                };
+                if let Some(id) = found {
+                    // Whether they were in time is not for them to know beforehand.
+                    let _ = engine.cancel(id, word).await;
+                    return;
+                }
+                clock.sleep(SignedDuration::from_millis(7)).await;
+            }
+        });
     }
 
     fn touch(&mut self, target: &Workload, hand: Hand) {

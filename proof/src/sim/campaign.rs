@@ -59,11 +59,11 @@ impl Campaign {
                     sum.failed.push((seed, report.violations));
                 }
                 if sum.seeds.is_multiple_of(TOLD) {
-                    let speed = sum.seeds.checked_div(begun.elapsed().as_secs()).unwrap_or(0);
+                    let rate = sum.seeds.checked_div(begun.elapsed().as_secs()).unwrap_or(0);
                     // Progress that nobody can read is no failure.
                     let _ = writeln!(
                         std::io::stderr(),
-                        "{} seeds, {} failed, {speed} a second",
+                        "{} seeds, {} failed, {rate} a second",
                         sum.seeds,
                         sum.failed.len()
                     );

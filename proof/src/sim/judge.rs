@@ -216,12 +216,12 @@ fn s6_no_repeat_for_another(case: &Case<'_>) -> Vec<Violation> {
 /// S6: once a fence has landed, what it fences off does not.
 fn s6_fenced_off(case: &Case<'_>) -> Vec<Violation> {
     let fences = case.fences.iter().filter(|it| it.effect.answer.starts_with("200"));
-    let fenced: Vec<(IntentId, u32, Timestamp)> = fences.map(|it| (it.id, it.sent.number, it.effect.at)).collect();
+    let walls: Vec<(IntentId, u32, Timestamp)> = fences.map(|it| (it.id, it.sent.number, it.effect.at)).collect();
     per_landing(case, "S6", |it| {
         let late = |(id, number, at): &&(IntentId, u32, Timestamp)| {
             *id == it.id && it.sent.number <= *number && it.effect.at > *at
         };
-        let fence = fenced.iter().find(late).filter(|_| it.effect.accepted)?;
+        let fence = walls.iter().find(late).filter(|_| it.effect.accepted)?;
         Some(format!("attempt {} landed after it was fenced off at {}", it.sent.number, fence.2))
     })
 }

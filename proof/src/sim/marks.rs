@@ -37,7 +37,7 @@ const CRASHES: [&str; 25] = [
 ];
 
 /// What else has to have happened.
-const REACHED: [&str; 41] = [
+const REACHED: [&str; 43] = [
     "event Attempted",
     "event Unanswered",
     "event Missed",
@@ -79,6 +79,8 @@ const REACHED: [&str; 41] = [
     "fault: Hand",
     "fault: Pause",
     "fault: killed",
+    "fault: Cancel",
+    "event CancelAsked",
 ];
 
 /// Marks of the list that were never reached.

@@ -45,6 +45,8 @@ pub(super) enum Act {
     Hand { target: usize, hand: Hand },
     /// Somebody presses the stop button through one replica, and releases it.
     Pause { replica: usize, id: u64, scope: usize, lasting: SignedDuration },
+    /// Somebody cancels, through one replica, the next intent that has no effect yet.
+    Cancel { replica: usize },
 }
 
 /// What others do to a workload.
@@ -124,8 +126,9 @@ pub(super) const TROUBLES: [(&str, &str); 9] = [
 pub(super) const POISONS: usize = 3;
 
 /// Calls at which a process may be told to die.
-const POINTS: [&str; 30] = [
+const POINTS: [&str; 31] = [
     "",
+    "append CancelAsked",
     "fence",
     "beat",
     "append Admitted",
@@ -331,6 +334,7 @@ impl Draft {
             12 if swarm.has(Kind::Cluster) => self.cluster(),
             13 if swarm.has(Kind::Cluster) => Act::Unreadable,
             14 if swarm.has(Kind::Hands) => Act::Hand { target: self.below(self.targets), hand: self.hand() },
+            15 if swarm.has(Kind::Pauses) && self.below(3) == 0 => Act::Cancel { replica },
             15 if swarm.has(Kind::Pauses) => {
                 let (id, scope) = (self.random.below(1 << 40), self.below(self.targets + 2));
                 Act::Pause { replica, id, scope, lasting: self.seconds(15) }
