@@ -112,17 +112,15 @@ mod tests {
     #[tokio::test]
     async fn messages_are_cut_where_they_end() {
         use Direction::{Down, Up};
-        let up = "PING\r\nPUB a.b 5\r\nPUB a\r\nHPUB a _INBOX.1 4 6\r\nh\r\n\r\nxy\r\nSUB x 1\r\n";
+        let up = "PING\r\nPUB a.b 5\r\nPUB a\r\nHPUB a _INBOX.1 5 7\r\nh\r\n\r\nxy\r\nSUB x 1\r\n";
         let found: Vec<_> = all(up, Up).await.into_iter().map(|(it, _)| it).collect();
         let wanted = [
             None,
             Some(message(Up, "a.b", None, "", "PUB a")),
-            Some(message(Up, "a", Some("_INBOX.1"), "h\r\n\r", "\nxy")),
+            Some(message(Up, "a", Some("_INBOX.1"), "h\r\n\r\n", "xy")),
             None,
         ];
-        assert_eq!(found.len(), 4);
-        assert_eq!(found[0], wanted[0]);
-        assert_eq!(found[1], wanted[1]);
+        assert_eq!(found, wanted);
         let down = "MSG a 7 2\r\nhi\r\nMSG a 7 $JS.ACK.x 2\r\nyo\r\n+OK\r\n";
         let found: Vec<_> = all(down, Down).await;
         assert_eq!(found[0].0, Some(message(Down, "a", None, "", "hi")));
