@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admit::Admitter;
+use crate::anchor;
 use crate::intake::{Intake, Reader};
 use crate::ledger::Book;
 use crate::notes::Notes;
@@ -61,8 +62,10 @@ impl App {
     /// Folds the ledger, takes up what is open, and begins to listen.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// The ledger cannot be read, or is not the one that its high-water mark says.
     pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry) -> Result<Self> {
+        // Once more, now that the ledger is about to be read: on one that has forgotten, nothing speaks against acting.
+        anchor::trusted(&*ports.anchor, &*ports.ledger).await?;
         let (book, tail) = Book::open(ports.ledger.clone(), ports.clock.clone()).await?;
         let writer = Writer { replica: settings.replica.clone(), process: settings.process, epoch: 0 };
         let digest = settings.policies.digest.clone();
@@ -92,6 +95,8 @@ impl App {
         // Its time is fresh, so the ledger's time is, whatever lay before it.
         let version = env!("CARGO_PKG_VERSION").to_owned();
         book.note(Record::Started(Started { replica: settings.replica.clone(), policies: digest, version })).await;
+        let kept = anchor::keep(ports.clone(), engine.clone());
+        app.tail.spawn(async move { ("ledger", kept.await) });
         app.readiness.set("policies", Ok(()));
         // What an earlier process of ours left open is taken up at once.
         for id in replicas::left_open(&engine) {
@@ -172,7 +177,7 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
         let states = [
             ("signals", signals.map_err(|error| error.to_string())),
             ("cluster", cluster.map_err(|error| error.to_string())),
-            ("ledger", ledger.map(|_| ()).map_err(|error| error.to_string())),
+            ("ledger", ledger.map_err(|error| error.to_string()).and_then(|_| engine.book.writable())),
             ("clock", clock),
         ];
         let before = readiness.is_ready();

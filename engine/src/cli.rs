@@ -1,6 +1,7 @@
 //! The command line as typed. What it means is said in `config` for the engine and in `client` for everything else.
 
 mod hand;
+pub mod ledger;
 mod signal;
 
 use std::path::PathBuf;
@@ -77,6 +78,9 @@ pub enum ClientCommand {
     #[command(after_help = "Examples:
   flyball resolve 8f14e45f --as absent --reason \"cluster restored from backup\"")]
     Resolve(Resolve),
+    /// Verify or accept the ledger itself
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// Send or check signals
     #[command(subcommand)]
     Signal(Signal),

@@ -4,6 +4,7 @@
 mod api;
 mod explain;
 mod hands;
+mod ledger;
 mod nats;
 mod pauses;
 mod signal;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 pub use trouble::Trouble;
 
+use crate::cli::ledger::Ledger;
 use crate::cli::{ClientCommand, Form, Get, GetDecisions, Output};
 use crate::view::Verdict;
 
@@ -100,6 +102,8 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         ClientCommand::Resume(args) => pauses::resume(args).await,
         ClientCommand::Cancel(args) => hands::cancel(args).await,
         ClientCommand::Resolve(args) => hands::resolve(args).await,
+        ClientCommand::Ledger(Ledger::Verify(args)) => ledger::verify(args).await,
+        ClientCommand::Ledger(Ledger::Accept(args)) => ledger::accept(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
     }
 }

@@ -31,6 +31,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 pub use error::ConnectError;
 
+use crate::anchor::ConfigMapAnchor;
 use throttle::Door;
 use watched::Watched;
 
@@ -113,6 +114,11 @@ impl KubeCluster {
             observer: options.observer,
             watched: Arc::new(Watched::default()),
         })
+    }
+
+    /// The high-water mark of `cluster`'s ledger, kept in our own namespace.
+    pub fn anchor(&self, cluster: &str) -> ConfigMapAnchor {
+        ConfigMapAnchor::new(self.client.clone(), cluster)
     }
 
     /// The address of the API server.

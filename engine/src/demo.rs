@@ -113,6 +113,7 @@ async fn stage(form: Form) -> Result<Vec<SceneResult>> {
         ledger,
         cluster: simulated.cluster(),
         replicas: Arc::<Alone>::default(),
+        anchor: Arc::<flyball_sim::MemoryAnchor>::default(),
         clock,
     };
     let reader = Reader {

@@ -97,6 +97,21 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
+/// What there is before the engine has started: it lives, and says what it waits for. Anything else is to be asked again.
+pub fn starting(readiness: Arc<Readiness>) -> Router {
+    let why = readiness.clone();
+    let ready = get(move |headers| std::future::ready(health::answer(&readiness, &headers)));
+    let later = move || {
+        let parts: Vec<String> =
+            why.parts().into_iter().filter_map(|(part, it)| Some(format!("{part}: {}", it.err()?))).collect();
+        std::future::ready(Problem::new(
+            problem::Kind::Unavailable,
+            format!("the engine has not started: {}", parts.join("; ")),
+        ))
+    };
+    Router::new().route("/healthz", get(health::healthz)).route("/readyz", ready).fallback(later)
+}
+
 /// Serves until the process stops, then lets what is under way end.
 pub async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
     let told = stopping.clone();

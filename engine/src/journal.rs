@@ -75,7 +75,12 @@ impl Journal {
                 self.paused.push((at, pause.clone(), 0));
             }
             Record::Resumed(resume) => self.paused.retain(|(_, pause, _)| pause.id != resume.id),
-            Record::Happened(_) | Record::Symptom(_) | Record::Started(_) | Record::Purged { .. } | Record::Fence => {}
+            Record::Happened(_)
+            | Record::Symptom(_)
+            | Record::Started(_)
+            | Record::Accepted(_)
+            | Record::Purged { .. }
+            | Record::Fence => {}
         }
     }
 

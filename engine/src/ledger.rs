@@ -4,10 +4,12 @@
 mod book;
 mod file;
 mod folds;
+mod inspect;
 mod jetstream;
 mod upkeep;
 
 pub use book::{Book, Halt};
-pub use file::{FileLedger, OpenError};
+pub use file::{FileLedger, OpenError, check as check_file};
+pub use inspect::{Finding, Report, inspect};
 pub use jetstream::{JetStreamLedger, Options as JetStreamOptions};
 pub use upkeep::{Retention, upkeep};

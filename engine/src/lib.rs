@@ -1,6 +1,7 @@
 //! The engine: the core's decisions carried out against real doors. The one binary is `flyball`.
 
 pub mod admit;
+pub mod anchor;
 pub mod app;
 pub mod changes;
 pub mod cli;

@@ -82,7 +82,7 @@ pub(crate) async fn check_api_level(context: &Context) -> Result<(), PortError> 
     let level = account.requests.level;
     if level < API_LEVEL {
         let version = context.client().server_info().version;
-        return Err(PortError::Unavailable(format!(
+        return Err(PortError::Unusable(format!(
             "nats-server {version} has JetStream API level {level}, and level {API_LEVEL} is needed: use 2.11 or newer"
         )));
     }
@@ -120,7 +120,7 @@ pub(crate) async fn ensure_stream(context: &Context, config: stream::Config) -> 
 pub(crate) fn check_cluster(cluster: &str) -> Result<(), PortError> {
     match flyball_signals::Subject::filter(cluster) {
         Ok(_) => Ok(()),
-        Err(_) => Err(PortError::Unavailable(format!("the cluster's name {cluster:?} is not a DNS label"))),
+        Err(_) => Err(PortError::Unusable(format!("the cluster's name {cluster:?} is not a DNS label"))),
     }
 }
 

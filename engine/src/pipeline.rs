@@ -183,7 +183,7 @@ impl Engine {
         match self.cluster.snapshot(cleared.request()).await {
             Ok(seen) => judge(cleared, seen.as_ref(), &self.book.history(), &policies.guardrails, self.book.now()),
             Err(PortError::Forbidden(detail)) => forbidden(cleared, detail),
-            Err(PortError::Unavailable(detail)) => unreadable(cleared, detail),
+            Err(PortError::Unavailable(detail) | PortError::Unusable(detail)) => unreadable(cleared, detail),
         }
     }
 

@@ -11,15 +11,17 @@ use flyball_core::workload::{Workload, WorkloadKind};
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Settings};
 use crate::clock::TokioClock;
 use crate::cluster::KubeCluster;
 use crate::config::{Config, LogFormat, RunArgs, load_policies};
-use crate::http::{Api, Auth};
+use crate::http::{self, Api, Auth};
 use crate::intake::Reader;
 use crate::ledger::upkeep;
 use crate::pipeline::Engine;
+use crate::ready::Readiness;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logs::{self, Format, Logs};
 use crate::wire::{self, SHOP, Simulated, Wired};
@@ -60,8 +62,13 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
     let telemetry = Telemetry::start(env!("CARGO_PKG_VERSION"), commit, |name| std::env::var(name).ok())?;
     let mut stop = Stop::new()?;
     let clock = Arc::new(TokioClock::real());
+    // Whoever asks while we wait for a server, or for a ledger that is trusted, is answered.
+    let told = Arc::new(Readiness::of(&["ledger"]));
+    let (listener, early) = twice(listener)?;
+    let started = CancellationToken::new();
+    let waiting = tokio::spawn(http::serve(early, http::starting(told.clone()), started.clone()));
     let wired = tokio::select! {
-        wired = wire(mode, &config, clock, &telemetry) => wired?,
+        wired = wire(mode, &config, clock, &telemetry, &told) => wired?,
         () = stop.asked() => return Ok(()),
     };
     let count = policies.policies().len();
@@ -69,8 +76,17 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
         app = start(&config, policies, wired.0, telemetry, auth, listener) => app?,
         () = stop.asked() => return Ok(()),
     };
+    started.cancel();
+    waiting.await?;
     tracing::info!(policies = count, "Listens on http://{} after {:.0?}", config.listen, began.elapsed());
     app.run(stop.asked()).await
+}
+
+/// The same socket for two servers, one after the other: no connection is refused in between.
+fn twice(listener: TcpListener) -> Result<(TcpListener, TcpListener)> {
+    let listener = listener.into_std().context("taking the socket")?;
+    let other = listener.try_clone().context("sharing the socket")?;
+    Ok((TcpListener::from_std(listener)?, TcpListener::from_std(other)?))
 }
 
 async fn wire(
@@ -78,11 +94,12 @@ async fn wire(
     config: &Config,
     clock: Arc<TokioClock>,
     telemetry: &Telemetry,
+    told: &Readiness,
 ) -> Result<(Wired, Option<Simulated>)> {
     let observer = Arc::new(telemetry.clone());
     match mode {
-        Mode::Run => Ok((wire::real(config, clock, observer).await?, None)),
-        Mode::Dev => wire::mixed(config, clock, observer).await,
+        Mode::Run => Ok((wire::real(config, clock, observer, told).await?, None)),
+        Mode::Dev => wire::mixed(config, clock, observer, told).await,
     }
 }
 
@@ -129,7 +146,7 @@ async fn start(
     // The folder goes when the server does.
     let temporary = wired.temporary;
     app.spawn("http", async move {
-        crate::http::serve(listener, crate::http::router(api), stopping).await;
+        http::serve(listener, http::router(api), stopping).await;
         drop(temporary);
     });
     Ok(app)

@@ -1,6 +1,7 @@
 //! Which port is the embedded one and which the real one. The only place where all of them meet.
 
 mod embedded;
+mod ledger;
 mod publisher;
 
 use std::num::NonZeroU32;
@@ -10,15 +11,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use backon::{ExponentialBuilder, Retryable};
-use flyball_core::ports::{Clock, Cluster, Ledger, Ports, Replicas, Signals};
+use flyball_core::ports::{Anchor, Clock, Cluster, Ports, Replicas, Signals};
 use tempfile::TempDir;
 
+use crate::anchor::FileAnchor;
 use crate::cluster::{KubeCluster, Observer, Options as KubeOptions};
 use crate::config::{Config, LedgerPlace};
 use crate::intake::{Inbox, JetStreamSignals};
-use crate::ledger::{FileLedger, JetStreamLedger, JetStreamOptions};
 use crate::publish::Publish;
+use crate::ready::Readiness;
 use crate::replicas::{Alone, JetStreamReplicas};
+
+pub(crate) use ledger::{Place, is_in_use};
 
 pub use embedded::{SHOP, Simulated};
 pub use publisher::NatsPublisher;
@@ -47,24 +51,31 @@ pub struct Wired {
 ///
 /// # Errors
 /// What is missing in the configuration. A server that cannot be reached is waited for.
-pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Result<Wired> {
+pub async fn real(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    told: &Readiness,
+) -> Result<Wired> {
     let url = config
         .nats
         .as_deref()
         .context("`run` needs a NATS server: --nats nats://HOST:4222, or FLYBALL_NATS (`flyball dev` needs none)")?;
     let nats =
         patiently("NATS", || async { crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error)) })
-            .await;
+            .await?;
     let kube = connect_kube(config, observer).await?;
-    let ledger = patiently("the ledger", || ledger(config, nats.clone(), clock.clone())).await;
+    let anchor: Arc<dyn Anchor> = Arc::new(kube.anchor(&config.cluster));
+    let place = Place::of(config, nats.clone());
+    let ledger = patiently("the ledger", || ledger::open(&place, &config.cluster, &clock, &*anchor, told)).await?;
     let signals = patiently("the signals", || async {
         Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?)
     })
-    .await;
+    .await?;
     // A file has one process, whatever else is on the bus.
     let replicas: Arc<dyn Replicas> = match config.ledger {
         Some(LedgerPlace::File(_)) => Arc::<Alone>::default(),
-        _ => Arc::new(patiently("the replicas", || replicas(config, nats.clone())).await),
+        _ => Arc::new(patiently("the replicas", || replicas(config, nats.clone())).await?),
     };
     let publish = NatsPublisher::new(nats, config.cluster.clone(), config.namespace.clone());
     let cluster = Arc::new(kube);
@@ -73,7 +84,7 @@ pub async fn real(config: &Config, clock: Arc<dyn Clock>, observer: Arc<dyn Obse
         format!("ledger {}", describe_ledger(config)),
         format!("cluster {}", cluster.url()),
     ];
-    let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), replicas, clock };
+    let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), replicas, anchor, clock };
     Ok(Wired { ports, publish: Arc::new(publish), kube: Some(cluster), described, temporary: None })
 }
 
@@ -85,6 +96,7 @@ pub async fn mixed(
     config: &Config,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
+    told: &Readiness,
 ) -> Result<(Wired, Option<Simulated>)> {
     let temporary = TempDir::with_prefix("flyball-").context("making a temporary folder")?;
     let nats = match &config.nats {
@@ -106,16 +118,6 @@ pub async fn mixed(
         (Some(LedgerPlace::Nats), Some(nats)) => Arc::new(replicas(config, nats.clone()).await?),
         _ => Arc::<Alone>::default(),
     };
-    let ledger: Arc<dyn Ledger> = match (&config.ledger, nats) {
-        (Some(LedgerPlace::Nats), None) => return Err(anyhow!("--ledger nats needs --nats")),
-        (Some(LedgerPlace::Nats), Some(nats)) => self::ledger(config, nats, clock.clone()).await?,
-        (Some(LedgerPlace::File(path)), _) => Arc::new(FileLedger::open(path, clock.clone())?),
-        (None, _) => Arc::new(FileLedger::open(&temporary.path().join("ledger.redb"), clock.clone())?),
-    };
-    described.push(format!(
-        "ledger {}",
-        config.ledger.as_ref().map_or("a file that goes with the process".into(), |_| describe_ledger(config))
-    ));
     let (cluster, kube, simulated): (Arc<dyn Cluster>, _, _) = if config.kubeconfig.is_some() {
         let kube = Arc::new(connect_kube(config, observer).await?);
         described.push(format!("cluster {}", kube.url()));
@@ -125,7 +127,25 @@ pub async fn mixed(
         described.push("cluster simulated, namespace shop".into());
         (simulated.cluster(), None, Some(simulated))
     };
-    let ports = Ports { signals, ledger, cluster, replicas, clock };
+    let temporary_ledger = temporary.path().join("ledger.redb");
+    let place = match (&config.ledger, nats) {
+        (Some(LedgerPlace::Nats), None) => return Err(anyhow!("--ledger nats needs --nats")),
+        (Some(LedgerPlace::Nats), Some(nats)) => Place::Stream(nats),
+        (Some(LedgerPlace::File(path)), _) => Place::File(path),
+        (None, _) => Place::File(&temporary_ledger),
+    };
+    let anchor: Arc<dyn Anchor> = match (&kube, &place) {
+        (Some(kube), _) => Arc::new(kube.anchor(&config.cluster)),
+        (None, Place::File(path)) => Arc::new(FileAnchor::beside(path)),
+        // There is nowhere to keep it that a server's loss would spare.
+        (None, Place::Stream(_)) => Arc::<flyball_sim::MemoryAnchor>::default(),
+    };
+    let ledger = ledger::open(&place, &config.cluster, &clock, &*anchor, told).await?;
+    described.push(format!(
+        "ledger {}",
+        config.ledger.as_ref().map_or("a file that goes with the process".into(), |_| describe_ledger(config))
+    ));
+    let ports = Ports { signals, ledger, cluster, replicas, anchor, clock };
     Ok((Wired { ports, publish, kube, described, temporary: Some(temporary) }, simulated))
 }
 
@@ -152,29 +172,17 @@ async fn connect_kube(config: &Config, observer: Arc<dyn Observer>) -> Result<Ku
     Ok(KubeCluster::connect(options).await?)
 }
 
-async fn ledger(config: &Config, nats: async_nats::Client, clock: Arc<dyn Clock>) -> Result<Arc<dyn Ledger>> {
-    Ok(match &config.ledger {
-        Some(LedgerPlace::File(path)) => Arc::new(FileLedger::open(path, clock)?),
-        _ => Arc::new(JetStreamLedger::connect(nats, &config.cluster, JetStreamOptions::default()).await?),
-    })
-}
-
 async fn replicas(config: &Config, nats: async_nats::Client) -> Result<JetStreamReplicas> {
     Ok(JetStreamReplicas::connect(nats, &config.cluster).await?)
 }
 
-/// Repeats until it works: nothing is lost by trying to connect again.
-async fn patiently<T, F: Future<Output = Result<T>>>(what: &str, attempt: impl FnMut() -> F) -> T {
+/// Repeats until it works: nothing is lost by trying to connect again. Fails with what waiting does not change.
+async fn patiently<T, F: Future<Output = Result<T>>>(what: &str, attempt: impl FnMut() -> F) -> Result<T> {
     let policy =
         ExponentialBuilder::default().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
-    let mut attempt = attempt;
-    loop {
-        let told = |error: &anyhow::Error, wait: Duration| {
-            tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}");
-        };
-        // Without a maximum the repetition ends only with success.
-        if let Ok(done) = (&mut attempt).retry(policy).notify(told).await {
-            return done;
-        }
-    }
+    let told = |error: &anyhow::Error, wait: Duration| {
+        tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}");
+    };
+    let passing = |error: &anyhow::Error| !ledger::is_permanent(error);
+    attempt.retry(policy).when(passing).notify(told).await.with_context(|| format!("{what} cannot be used"))
 }

@@ -62,7 +62,7 @@ async fn contract(ledger: Arc<dyn Ledger>) {
         assert_eq!(next(&mut early).await, *entry);
     }
     assert_eq!(entries(&*ledger, second.revision.0).await, all[usize::try_from(second.revision.0).unwrap()..]);
-    assert!(matches!(ledger.follow(Revision(10_000)).await, Err(PortError::Unavailable(_))));
+    assert!(matches!(ledger.follow(Revision(10_000)).await, Err(PortError::Unusable(_))));
 
     // A reader that waits already, dropped halfway and asked again, sees what comes later.
     assert!(timeout(Duration::from_millis(50), early.next()).await.is_err());

@@ -122,7 +122,7 @@ impl History {
                 }
             }
             Record::Purged { before } => self.purged = self.purged.max(*before),
-            Record::Started(_) => {}
+            Record::Started(_) | Record::Accepted(_) => {}
         }
         self.prune();
         Ok(())

@@ -13,6 +13,7 @@ pub mod id;
 pub mod intent;
 pub mod limits;
 pub mod mapper;
+pub mod mark;
 pub mod merge;
 pub mod outcome;
 pub mod plan;

@@ -13,6 +13,7 @@ use crate::chain::Head;
 use crate::facts::{Sighting, Snapshot};
 use crate::id::Revision;
 use crate::intent::{Attempt, Execution, Fence};
+use crate::mark::Mark;
 use crate::record::{Entry, Record, Topic};
 pub use crate::shelf::{Checkpoint, Shelf};
 use crate::workload::Workload;
@@ -106,6 +107,9 @@ pub enum PortError {
     /// It does not let us.
     #[error("forbidden: {0}")]
     Forbidden(String),
+    /// What is there cannot be used, and waiting changes nothing: it was damaged, lost, or is not what it has to be.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// The only memory.
@@ -120,6 +124,16 @@ pub trait Ledger: Send + Sync {
     fn shelf(&self) -> Option<&dyn Shelf> {
         None
     }
+    /// Which ledger it is: one that was removed and made again is another.
+    fn identity(&self) -> Arc<str>;
+}
+
+/// Keeps the high-water mark, apart from the ledger.
+pub trait Anchor: Send + Sync {
+    /// The mark; none before the first.
+    fn read(&self) -> Answer<'_, Result<Option<Mark>, PortError>>;
+    /// Puts `mark` in the place of `before`. False: something else is there by now.
+    fn write(&self, before: Option<Mark>, mark: Mark) -> Answer<'_, Result<bool, PortError>>;
 }
 
 /// Entries as they are appended, by whomever.
@@ -178,6 +192,8 @@ pub struct Ports {
     pub cluster: Arc<dyn Cluster>,
     /// The others.
     pub replicas: Arc<dyn Replicas>,
+    /// How far the ledger has come, kept apart from it.
+    pub anchor: Arc<dyn Anchor>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

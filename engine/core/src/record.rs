@@ -11,6 +11,7 @@ use crate::chain::{Head, Sum};
 use crate::deny::{DenyReason, NoAction};
 use crate::id::{IntentId, Revision, SignalId};
 use crate::intent::{Event, Writer};
+use crate::mark::Mark;
 use crate::plan::Change;
 use crate::ports::AppendError;
 use crate::signal::TraceContext;
@@ -101,6 +102,8 @@ pub enum Record {
         /// The oldest entry that stays.
         before: Revision,
     },
+    /// An operator said that this ledger is the right one. Topic `Note`.
+    Accepted(Acceptance),
     /// Blocks a position of a compared topic: whatever was sent there and had no answer can no longer land.
     Fence,
 }
@@ -260,6 +263,17 @@ pub struct Symptom {
     pub observed_at: Timestamp,
     /// It clears.
     pub cleared: bool,
+}
+
+/// The end of a quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The high-water mark that it did not agree with.
+    pub marked: Option<Mark>,
 }
 
 /// A process began, or loaded other policies.

@@ -36,12 +36,15 @@ pub struct MemoryLedger {
 }
 
 struct Inner {
+    seed: u64,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 struct State {
     entries: Vec<Entry>,
+    /// Which ledger it is, of those that this world has had.
+    number: u64,
     heads: BTreeMap<Topic, Head>,
     /// Entries that somebody changed: their sums are checked when they are read, those of all others when they were made.
     edited: BTreeSet<Revision>,
@@ -62,6 +65,7 @@ impl MemoryLedger {
     pub(crate) fn new(shared: &Shared) -> Self {
         let state = State {
             entries: Vec::new(),
+            number: 1,
             heads: BTreeMap::new(),
             edited: BTreeSet::new(),
             first: Revision(1),
@@ -73,7 +77,7 @@ impl MemoryLedger {
             script: Script::new(shared.seed, "ledger"),
             bell: Bell::default(),
         };
-        Self { inner: Arc::new(Inner { clock: shared.clock.clone(), state: Mutex::new(state) }) }
+        Self { inner: Arc::new(Inner { seed: shared.seed, clock: shared.clock.clone(), state: Mutex::new(state) }) }
     }
 
     /// The next append suffers `fault`. Several queue up.
@@ -120,6 +124,18 @@ impl MemoryLedger {
         look(&self.inner.advanced().entries)
     }
 
+    /// Somebody removes the ledger, and an empty one stands in its place.
+    pub fn wipe(&self) {
+        let mut state = self.inner.advanced();
+        state.number += 1;
+        state.cut_after(Revision::default());
+    }
+
+    /// Somebody brings back an older copy: what came after `newest` is gone.
+    pub fn restore(&self, newest: Revision) {
+        self.inner.advanced().cut_after(newest);
+    }
+
     /// Every entry, purged ones included.
     pub fn entries(&self) -> Vec<Entry> {
         self.inner.advanced().entries.clone()
@@ -163,6 +179,13 @@ impl State {
         Ok(head)
     }
 
+    fn cut_after(&mut self, newest: Revision) {
+        self.entries.retain(|it| it.revision <= newest);
+        self.heads = self.entries.iter().map(|it| (it.topic, it.head())).collect();
+        self.cuts += 1;
+        self.bell.ring();
+    }
+
     /// An entry as a store would read it: one that was changed is not what its sum says.
     fn checked(&self, entry: Entry) -> Result<Entry, PortError> {
         if !self.edited.contains(&entry.revision) {
@@ -173,7 +196,7 @@ impl State {
         if again.is_ok_and(|it| it.sum == entry.sum) {
             return Ok(entry);
         }
-        Err(PortError::Unavailable(format!("entry {} cannot be read: it was changed", entry.revision)))
+        Err(PortError::Unusable(format!("entry {} cannot be read: it was changed", entry.revision)))
     }
 
     fn newest(&self) -> Revision {
@@ -223,7 +246,7 @@ impl Ledger for MemoryLedger {
             state.reachable(self.inner.clock.now())?;
             if after > state.newest() {
                 let newest = state.newest();
-                return Err(PortError::Unavailable(format!("the ledger ends at {newest}, before {after}")));
+                return Err(PortError::Unusable(format!("the ledger ends at entry {newest}, before entry {after}")));
             }
             let tail = MemoryTail { inner: self.inner.clone(), after, cuts: state.cuts };
             Ok(Box::new(tail) as Box<dyn Tail>)
@@ -240,6 +263,11 @@ impl Ledger for MemoryLedger {
 
     fn shelf(&self) -> Option<&dyn Shelf> {
         Some(self)
+    }
+
+    fn identity(&self) -> Arc<str> {
+        let state = self.inner.advanced();
+        format!("memory {}-{}", self.inner.seed, state.number).into()
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! It knows the core's ports and nothing of a runtime: time passes only through [`flyball_core::ports::Clock`].
 
+mod anchor;
 mod clock;
 mod cluster;
 mod ledger;
@@ -14,6 +15,7 @@ mod signals;
 mod wake;
 mod world;
 
+pub use anchor::MemoryAnchor;
 pub use clock::ManualClock;
 pub use cluster::{Fault, Manifest, Race, SimCluster};
 pub use ledger::{LedgerFault, MemoryLedger};

@@ -8,6 +8,7 @@ use flyball_core::workload::Workload;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::anchor::MemoryAnchor;
 use crate::cluster::SimCluster;
 use crate::ledger::MemoryLedger;
 use crate::replicas::Air;
@@ -83,6 +84,8 @@ pub struct World {
     pub signals: Arc<MemorySignals>,
     /// What carries the replicas' signs of life.
     pub air: Arc<Air>,
+    /// What keeps the high-water mark.
+    pub anchor: Arc<MemoryAnchor>,
 }
 
 impl World {
@@ -94,6 +97,7 @@ impl World {
             ledger: Arc::new(MemoryLedger::new(&shared)),
             signals: Arc::new(MemorySignals::new(&shared)),
             air: Arc::default(),
+            anchor: Arc::default(),
             shared,
         }
     }
@@ -110,6 +114,7 @@ impl World {
             ledger: self.ledger.clone(),
             cluster: self.cluster.clone(),
             replicas: Arc::new(self.air.listen(self.shared.clock.clone())),
+            anchor: self.anchor.clone(),
             clock: self.shared.clock.clone(),
         }
     }

@@ -83,6 +83,7 @@ impl Watched {
                 Some((since, error)) if !standing.synced || since.elapsed() > STALE => Err(match error {
                     PortError::Unavailable(why) => PortError::Unavailable(format!("{watch}: {why}")),
                     PortError::Forbidden(why) => PortError::Forbidden(format!("{watch}: {why}")),
+                    PortError::Unusable(why) => PortError::Unusable(format!("{watch}: {why}")),
                 }),
                 None if !standing.synced => Err(PortError::Unavailable(format!("{watch} has not begun"))),
                 _ => Ok(()),

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
+use crate::ready::Readiness;
 use crate::view::signal::Ready;
 
 /// The process is alive.
@@ -19,7 +20,11 @@ pub(super) async fn healthz() -> &'static str {
     (status = 200, description = "Every part is ready", body = Ready),
     (status = 503, description = "A part is not ready", body = Ready)))]
 pub(super) async fn readyz(State(api): State<Shared>, headers: HeaderMap) -> Response {
-    let ready = Ready::of(&api.readiness);
+    answer(&api.readiness, &headers)
+}
+
+pub(super) fn answer(readiness: &Readiness, headers: &HeaderMap) -> Response {
+    let ready = Ready::of(readiness);
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let accepts = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     if accepts.contains("application/json") {

@@ -29,12 +29,15 @@ pub enum Halt {
 /// The ledger and its fold.
 pub struct Book {
     ledger: Arc<dyn Ledger>,
+    identity: Arc<str>,
     clock: Arc<dyn Clock>,
     history: RwLock<History>,
     journal: RwLock<Journal>,
     milestones: RwLock<Milestones>,
     applied: changes::Sender<Revision>,
     time: Mutex<LedgerTime>,
+    /// What the last append came to, where it was not written for another reason than a lost compare.
+    trouble: Mutex<Option<String>>,
 }
 
 /// The newest entry's time plus what the local monotonic clock has run since, never backwards.
@@ -55,7 +58,7 @@ impl Book {
     ) -> Result<(Arc<Self>, impl Future<Output = Halt> + Send + use<>), PortError> {
         let newest = ledger.newest().await?;
         let (mut folds, first) = Folds::begin(&*ledger, newest).await?;
-        let lost = |why| PortError::Unavailable(Halt::Contradiction(why).to_string());
+        let lost = |why| PortError::Unusable(Halt::Contradiction(why).to_string());
         if first > newest {
             // There is nothing to read, so nothing would ever say what is missing.
             folds.complete_from(first).map_err(lost)?;
@@ -69,6 +72,7 @@ impl Book {
         let begun = if newest == Revision::default() { Timestamp::MIN } else { folds.history.at() };
         let time = LedgerTime { at: begun, read: clock.monotonic() };
         let book = Arc::new(Self {
+            identity: ledger.identity(),
             ledger,
             clock,
             applied: changes::Sender::new(folds.history.revision()),
@@ -76,6 +80,7 @@ impl Book {
             journal: RwLock::new(folds.journal),
             milestones: RwLock::new(folds.milestones),
             time: Mutex::new(time),
+            trouble: Mutex::default(),
         });
         let following = book.clone();
         Ok((book, async move { following.tail(tail).await }))
@@ -89,20 +94,29 @@ impl Book {
                         return halt;
                     }
                 }
+                Err(PortError::Unusable(why)) => return Halt::Contradiction(why),
                 Err(error) => {
                     tracing::warn!(%error, "The ledger's tail broke; following again");
                     self.clock.sleep(ASK_AGAIN).await;
-                    tail = self.follow_again().await;
+                    match self.follow_again().await {
+                        Ok(again) => tail = again,
+                        Err(halt) => return halt,
+                    }
                 }
             }
         }
     }
 
-    async fn follow_again(&self) -> Box<dyn Tail> {
+    async fn follow_again(&self) -> Result<Box<dyn Tail>, Halt> {
         loop {
             let after = self.applied.get();
-            match self.ledger.follow(after).await {
-                Ok(tail) => return tail,
+            let tail = self.ledger.follow(after).await;
+            if self.ledger.identity() != self.identity {
+                return Err(Halt::Contradiction(format!("{} is gone", self.identity)));
+            }
+            match tail {
+                Ok(tail) => return Ok(tail),
+                Err(PortError::Unusable(why)) => return Err(Halt::Contradiction(why)),
                 Err(_) => self.clock.sleep(ASK_AGAIN).await,
             }
         }
@@ -184,9 +198,30 @@ impl Book {
     /// # Errors
     /// As the ledger says. `Unknown` is settled by `settle`.
     pub async fn append(&self, write: Write) -> Result<Revision, AppendError> {
-        let Head { revision, .. } = self.ledger.append(write).await?;
+        let folded = self.applied.get();
+        let appended = self.ledger.append(write).await;
+        {
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            match &appended {
+                Ok(_) => *trouble = None,
+                Err(AppendError::Lost) => {}
+                Err(error) => *trouble = Some(error.to_string()),
+            }
+        }
+        let Head { revision, .. } = appended?;
+        if revision <= folded {
+            return Err(AppendError::Refused(format!("it gave the place {revision} after entry {folded}")));
+        }
         self.reached(revision).await;
         Ok(revision)
+    }
+
+    /// Whether the ledger took what it was given last.
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub fn writable(&self) -> Result<(), String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
     /// Settles an append of a compared topic that had no answer: a fence at the same position either lands, and the lost

@@ -8,6 +8,7 @@ mod shelf;
 mod store;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -20,8 +21,8 @@ use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
-pub use store::OpenError;
 use store::{CommitError, End};
+pub use store::{OpenError, check};
 
 /// Writes that may wait. An append waits for its answer, so more than this means more than this many tasks that write at
 /// once, and those wait in line for a place.
@@ -37,10 +38,11 @@ type Waiting = (Write, oneshot::Sender<Placed>);
 /// A ledger in one file. Dropping it closes the file, at once or after the transaction that is running; its tails end.
 pub struct FileLedger {
     /// The only lasting strong handle: writer and tails hold weak ones, so that dropping the ledger closes the file.
-    database: Arc<Database>,
+    database: Held,
     queue: mpsc::Sender<Waiting>,
     newest: watch::Receiver<Revision>,
     path: Arc<Path>,
+    identity: Arc<str>,
 }
 
 impl FileLedger {
@@ -51,12 +53,12 @@ impl FileLedger {
     /// # Errors
     /// The file is in use, cut short, no ledger, or cannot be read: each names the path.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (database, end) = store::open(path)?;
+        let (database, end, identity) = store::open(path)?;
         let database = Arc::new(database);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (published, newest) = watch::channel(end.revision);
         tokio::spawn(write(waiting, Arc::downgrade(&database), end, published, clock));
-        Ok(Self { database, queue, newest, path: path.into() })
+        Ok(Self { database: Held(Some(database)), queue, newest, path: path.into(), identity })
     }
 
     async fn place(&self, write: Write) -> Placed {
@@ -67,6 +69,24 @@ impl FileLedger {
         let ended = || AppendError::Unknown(format!("the writer of {} has ended", self.path.display()));
         self.queue.send((write, answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
+    }
+}
+
+/// The file, open. Closing one that is damaged makes redb panic; what it would have written is not needed.
+struct Held(Option<Arc<Database>>);
+
+impl Held {
+    fn handle(&self) -> Arc<Database> {
+        self.0.clone().expect("it is taken only when the ledger is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!("The ledger's file is damaged: it could not be closed in order");
+        }
     }
 }
 
@@ -119,10 +139,10 @@ impl Ledger for FileLedger {
             let newest = *self.newest.borrow();
             if after > newest {
                 let path = self.path.display();
-                return Err(PortError::Unavailable(format!("{path} ends at entry {newest}, before entry {after}")));
+                return Err(PortError::Unusable(format!("{path} ends at entry {newest}, before entry {after}")));
             }
             let tail = FileTail {
-                database: Arc::downgrade(&self.database),
+                database: Arc::downgrade(&self.database.handle()),
                 newest: self.newest.clone(),
                 after,
                 read: VecDeque::new(),
@@ -138,6 +158,10 @@ impl Ledger for FileLedger {
 
     fn shelf(&self) -> Option<&dyn Shelf> {
         Some(self)
+    }
+
+    fn identity(&self) -> Arc<str> {
+        self.identity.clone()
     }
 }
 
@@ -164,7 +188,7 @@ impl FileTail {
             let database = self.database.upgrade().ok_or_else(closed)?;
             let read = spawn_blocking(move || store::read(&database, after, CHUNK)).await;
             let read = read.unwrap_or_else(|died| Err(died.to_string()));
-            let unreadable = |why| PortError::Unavailable(format!("{}: {why}", self.path.display()));
+            let unreadable = |why| PortError::Unusable(format!("{}: {why}", self.path.display()));
             self.read = read.map_err(unreadable)?.into();
         }
     }

@@ -6,6 +6,8 @@ mod shelf;
 mod stream;
 mod tail;
 
+use std::sync::Arc;
+
 use async_nats::Client;
 use flyball_core::chain::Head;
 use flyball_core::id::Revision;
@@ -44,10 +46,27 @@ impl JetStreamLedger {
     /// The server does not answer or is too old, the cluster's name is no DNS label, or the stream that exists is
     /// configured in a way that could lose entries: the error lists each setting.
     pub async fn connect(client: Client, cluster: &str, options: Options) -> Result<Self, PortError> {
+        if let Some(found) = Self::find(client.clone(), cluster, options).await? {
+            return Ok(found);
+        }
+        Self::at(Home::make(nats::context(client), cluster, options).await?).await
+    }
+
+    /// Finds the cluster's ledger; none when there is none.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn find(client: Client, cluster: &str, options: Options) -> Result<Option<Self>, PortError> {
         nats::check_cluster(cluster)?;
         let context = nats::context(client);
         nats::check_api_level(&context).await?;
-        let home = Home::ensure(context, cluster, options).await?;
+        match Home::find(context, cluster, options).await? {
+            Some(home) => Self::at(home).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn at(home: Home) -> Result<Self, PortError> {
         let appender = Appender::new(home.clone()).await?;
         Ok(Self { home, appender })
     }
@@ -73,7 +92,7 @@ impl Ledger for JetStreamLedger {
             let newest = self.home.newest().await?;
             if after > newest {
                 let name = &self.home.name;
-                return Err(PortError::Unavailable(format!("{name} ends at entry {newest}, before entry {after}")));
+                return Err(PortError::Unusable(format!("{name} ends at entry {newest}, before entry {after}")));
             }
             Ok(Box::new(JetStreamTail::new(self.home.clone(), after)) as Box<dyn Tail>)
         })
@@ -85,5 +104,9 @@ impl Ledger for JetStreamLedger {
 
     fn shelf(&self) -> Option<&dyn Shelf> {
         Some(&self.home)
+    }
+
+    fn identity(&self) -> Arc<str> {
+        format!("{} of {}", self.home.name, self.home.created).into()
     }
 }

@@ -55,6 +55,10 @@ impl Ledger for Paper {
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
         Box::pin(async move { Ok(Revision(self.entries.lock().unwrap().len() as u64)) })
     }
+
+    fn identity(&self) -> Arc<str> {
+        "paper".into()
+    }
 }
 
 struct Follower {

@@ -39,8 +39,9 @@ impl Doors {
     pub(super) fn ports(&self) -> Ports {
         let doors = Arc::new(self.clone());
         let ear = self.world.air.listen(self.process.clock.clone());
+        let anchor = self.world.anchor.clone();
         let replicas = Arc::new(Voice { doors: self.clone(), ear });
-        Ports { signals: doors.clone(), ledger: doors.clone(), cluster: doors.clone(), replicas, clock: doors }
+        Ports { signals: doors.clone(), ledger: doors.clone(), cluster: doors.clone(), replicas, anchor, clock: doors }
     }
 
     fn now(&self) -> Timestamp {
@@ -104,6 +105,7 @@ pub(super) fn append_point(record: &Record) -> &'static str {
         Record::Folded(_) => "append Folded",
         Record::Symptom(_) => "append Symptom",
         Record::Started(_) => "append Started",
+        Record::Accepted(_) => "append Accepted",
         Record::Purged { .. } => "append Purged",
         Record::Fence => "append Fence",
         Record::Happened(Event::Attempted { .. }) => "append Attempted",
@@ -139,6 +141,10 @@ impl Ledger for Doors {
             }
             answer
         })
+    }
+
+    fn identity(&self) -> Arc<str> {
+        self.world.ledger.identity()
     }
 
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {

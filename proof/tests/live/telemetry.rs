@@ -139,6 +139,16 @@ fn role(rig: &mut Rig, but: Option<(&str, &str)>) {
                 object["roleRef"]["name"] = unique.clone().into();
                 object["subjects"] = json!([{"kind": "ServiceAccount", "name": "flyball", "namespace": rig.namespace}]);
             }
+            // Its own namespace is that of the kubeconfig, which names none.
+            Some("Role") => {
+                object["metadata"] = json!({"name": unique.clone(), "namespace": "default"});
+                object["rules"][1]["resourceNames"] = json!([format!("flyball-{}", rig.name)]);
+            }
+            Some("RoleBinding") => {
+                object["metadata"] = json!({"name": unique.clone(), "namespace": "default"});
+                object["roleRef"]["name"] = unique.clone().into();
+                object["subjects"] = json!([{"kind": "ServiceAccount", "name": "flyball", "namespace": rig.namespace}]);
+            }
             _ => continue,
         }
         rig.cluster.api().create(&object).expect("created");

@@ -21,7 +21,7 @@ impl FileLedger {
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, PortError> {
-        let database = self.database.clone();
+        let database = self.database.handle();
         let done = spawn_blocking(move || work(&database).map_err(|error| error.to_string())).await;
         let done = done.unwrap_or_else(|died| Err(died.to_string()));
         done.map_err(|why| PortError::Unavailable(format!("{}: {why}", self.path.display())))

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
@@ -19,6 +20,10 @@ use super::Placed;
 pub(super) const ENTRIES: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("entries");
 /// Topic to its newest revision and that entry's sum.
 pub(super) const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinition::new("topics");
+
+/// `identity` to a name that no other file has.
+const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
+const IDENTITY: &str = "identity";
 
 /// Why a ledger's file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +65,7 @@ pub(super) enum CommitError {
 }
 
 /// Opens the file, making it first when there is none.
-pub(super) fn open(path: &Path) -> Result<(Database, End), OpenError> {
+pub(super) fn open(path: &Path) -> Result<(Database, End, Arc<str>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(found) if found.len() == 0 => return Err(not_a_ledger(path, "it is empty")),
@@ -71,12 +76,31 @@ pub(super) fn open(path: &Path) -> Result<(Database, End), OpenError> {
     // A file that was cut in the wrong place makes redb panic instead of answering.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = Database::open(path)?;
-        end(&database).map(|end| (database, end))
+        let (end, identity) = (end(&database)?, identity(&database)?);
+        Ok((database, end, identity))
     }));
     match opened {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(OpenError::InUse(path.to_owned())),
         Ok(Err(redb::Error::Io(error))) if !tells_of_content(&error) => Err(io(error)),
+        Ok(Err(error)) => Err(not_a_ledger(path, &error.to_string())),
+        Err(_) => Err(not_a_ledger(path, "it is damaged")),
+    }
+}
+
+/// Compares every page of the file with its checksum. A file that is not there is whole.
+///
+/// # Errors
+/// It is in use, or damaged.
+pub fn check(path: &Path) -> Result<(), OpenError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let (mut database, ..) = open(path)?;
+    // Dropped within, too: closing a damaged file panics.
+    match catch_unwind(AssertUnwindSafe(move || database.check_integrity())) {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(not_a_ledger(path, "pages do not have the checksums that they had")),
         Ok(Err(error)) => Err(not_a_ledger(path, &error.to_string())),
         Err(_) => Err(not_a_ledger(path, "it is damaged")),
     }
@@ -100,6 +124,8 @@ fn create(path: &Path) -> io::Result<()> {
         let transaction = database.begin_write()?;
         transaction.open_table(ENTRIES)?;
         transaction.open_table(TOPICS)?;
+        let name = format!("file {}", uuid::Uuid::now_v7());
+        transaction.open_table(ABOUT)?.insert(IDENTITY, name.as_str())?;
         Ok(transaction.commit()?)
     };
     begin().map_err(io::Error::other)?;
@@ -109,6 +135,12 @@ fn create(path: &Path) -> io::Result<()> {
         Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(other) => Err(other.error),
     }
+}
+
+fn identity(database: &Database) -> Result<Arc<str>, redb::Error> {
+    let about = database.begin_read()?.open_table(ABOUT)?;
+    let name = about.get(IDENTITY)?.map(|it| it.value().into());
+    name.ok_or_else(|| redb::Error::Corrupted("it does not say which ledger it is".to_owned()))
 }
 
 fn end(database: &Database) -> Result<End, redb::Error> {

@@ -35,24 +35,36 @@ pub(super) enum Missing {
 impl From<Missing> for PortError {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Unreachable(why) | Missing::Gone(why) => Self::Unavailable(why),
+            Missing::Unreachable(why) => Self::Unavailable(why),
+            Missing::Gone(why) => Self::Unusable(why),
         }
     }
 }
 
 impl Home {
-    /// Finds the stream and checks it, or makes it.
-    pub(super) async fn ensure(context: Context, cluster: &str, options: Options) -> Result<Self, PortError> {
-        let prefix = format!("flyball.ledger.{cluster}.");
-        let wanted = wanted(cluster, &prefix, options);
-        let name = wanted.name.clone();
+    /// Finds the stream and checks it.
+    pub(super) async fn find(context: Context, cluster: &str, options: Options) -> Result<Option<Self>, PortError> {
+        let wanted = wanted(cluster, options);
+        let found = nats::find_stream(&context, &wanted.name).await?;
+        found.map(|info| Self::checked(context, cluster, &wanted, &info)).transpose()
+    }
+
+    /// Makes the stream, or finds the one that somebody made meanwhile.
+    pub(super) async fn make(context: Context, cluster: &str, options: Options) -> Result<Self, PortError> {
+        let wanted = wanted(cluster, options);
         let info = nats::ensure_stream(&context, wanted.clone()).await?;
-        let wrong = deviations(&wanted, &info.config);
+        Self::checked(context, cluster, &wanted, &info)
+    }
+
+    fn checked(context: Context, cluster: &str, wanted: &Config, info: &Info) -> Result<Self, PortError> {
+        let name = wanted.name.clone();
+        let wrong = deviations(wanted, &info.config);
         if !wrong.is_empty() {
             let wrong = wrong.join(", ");
-            return Err(PortError::Unavailable(format!("stream {name} cannot hold a ledger: {wrong}")));
+            return Err(PortError::Unusable(format!("stream {name} cannot hold a ledger: {wrong}")));
         }
-        Ok(Self { context, name, created: nats::timestamp(info.created), cluster: cluster.to_owned(), prefix })
+        let created = nats::timestamp(info.created);
+        Ok(Self { context, name, created, cluster: cluster.to_owned(), prefix: prefix(cluster) })
     }
 
     /// The subject of a topic.
@@ -84,11 +96,15 @@ impl Home {
     }
 }
 
-fn wanted(cluster: &str, prefix: &str, options: Options) -> Config {
+fn prefix(cluster: &str) -> String {
+    format!("flyball.ledger.{cluster}.")
+}
+
+fn wanted(cluster: &str, options: Options) -> Config {
     Config {
         name: format!("FLYBALL_LEDGER_{cluster}"),
         description: Some("Flyball's ledger: every decision, append-only".to_owned()),
-        subjects: vec![format!("{prefix}>")],
+        subjects: vec![format!("{}>", prefix(cluster))],
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,

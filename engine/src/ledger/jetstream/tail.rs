@@ -114,7 +114,7 @@ impl Tail for JetStreamTail {
 impl Place {
     /// Takes one message; nothing for one that the caller has, or a copy of a note.
     fn read(&mut self, home: &Home, message: &Message) -> Result<Option<Entry>, PortError> {
-        let unreadable = |why: String| PortError::Unavailable(format!("{}: {why}", home.name));
+        let unreadable = |why: String| PortError::Unusable(format!("{}: {why}", home.name));
         let info = message.info().map_err(|error| unreadable(error.to_string()))?;
         let sequence = info.stream_sequence;
         if sequence <= self.position {
@@ -159,7 +159,10 @@ async fn reader(home: &Home, sequence: u64) -> Result<pull::Stream, PortError> {
         };
         let made = home.context.create_consumer_on_stream(config, &home.name).await;
         // After the reader was made: one that reads another stream is never used.
-        home.info().await?;
+        let newest = home.info().await?.state.last_sequence;
+        if newest + 1 < sequence {
+            return Err(Missing::Gone(format!("{} ends at entry {newest}, before entry {}", home.name, sequence - 1)));
+        }
         let again = |why: String| Missing::Unreachable(why);
         let consumer = made.map_err(|error| again(error.to_string()))?;
         let messages = consumer.stream().max_messages_per_batch(BATCH).expires(EXPIRES).heartbeat(HEARTBEAT).messages();

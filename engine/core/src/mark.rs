@@ -1,0 +1,60 @@
+//! The high-water mark: kept apart from the ledger, so that a ledger that was lost, cut or brought back from an older copy
+//! is noticed. On a ledger that has forgotten, every guardrail would find nothing that speaks against acting.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Revision;
+
+/// Which ledger it was, and how far it had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The ledger's identity. One that was removed and made again has another.
+    pub ledger: Arc<str>,
+    /// An entry that was there.
+    pub newest: Revision,
+}
+
+/// Why a ledger is not acted on until an operator has said that it is the right one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// There is none.
+    #[error("the ledger is gone: {} had reached entry {}", marked.ledger, marked.newest)]
+    Missing {
+        /// What was there.
+        marked: Mark,
+    },
+    /// It is another one.
+    #[error("the ledger is not the one it was: {} had reached entry {}, and this is {found}", marked.ledger, marked.newest)]
+    Other {
+        /// What was there.
+        marked: Mark,
+        /// What is there.
+        found: Arc<str>,
+    },
+    /// It has lost its end.
+    #[error("the ledger was cut short or brought back from an older copy: {} had reached entry {}, and ends at entry {newest}", marked.ledger, marked.newest)]
+    Behind {
+        /// What was there.
+        marked: Mark,
+        /// What is there.
+        newest: Revision,
+    },
+}
+
+impl Mark {
+    /// Whether the ledger that was found is the one that was marked, and at least as long.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn agrees(&self, found: &Arc<str>, newest: Revision) -> Result<(), Distrust> {
+        if *found != self.ledger {
+            return Err(Distrust::Other { marked: self.clone(), found: found.clone() });
+        }
+        if newest < self.newest {
+            return Err(Distrust::Behind { marked: self.clone(), newest });
+        }
+        Ok(())
+    }
+}

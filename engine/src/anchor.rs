@@ -1,0 +1,89 @@
+//! Where the high-water mark is kept, and who looks after it: read before anything is done, raised once a minute, never
+//! lowered by an engine. A ledger that does not agree with it is not acted on.
+
+mod config_map;
+mod file;
+
+use std::sync::Arc;
+
+use flyball_core::id::Revision;
+use flyball_core::mark::{Distrust, Mark};
+use flyball_core::ports::{Anchor, Ledger, PortError, Ports};
+use jiff::SignedDuration;
+
+pub use config_map::ConfigMapAnchor;
+pub use file::FileAnchor;
+
+use crate::pipeline::Engine;
+
+/// How often the ledger is asked whether it still is what was read.
+const LOOK: SignedDuration = SignedDuration::from_secs(2);
+/// How often the mark is raised. What a ledger loses of the time between is covered by the stamps on the targets.
+const RAISE: SignedDuration = SignedDuration::from_mins(1);
+
+/// What people are told to do about a ledger that is not trusted.
+pub const REMEDY: &str =
+    "nothing is done until it is back, or `flyball ledger accept --reason …` says that this is the right one";
+
+/// Why the ledger is not acted on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Quarantine {
+    /// It does not agree with the mark.
+    #[error("{0}; {REMEDY}")]
+    Distrust(#[from] Distrust),
+    /// The mark or the ledger cannot be read.
+    #[error("the high-water mark cannot be compared: {0}")]
+    Port(#[from] PortError),
+}
+
+/// Whether the ledger agrees with the mark. Without a mark every ledger does.
+///
+/// # Errors
+/// It does not, or that cannot be told.
+pub async fn trusted(anchor: &dyn Anchor, ledger: &dyn Ledger) -> Result<(), Quarantine> {
+    let Some(mark) = anchor.read().await? else { return Ok(()) };
+    let newest = ledger.newest().await?;
+    Ok(mark.agrees(&ledger.identity(), newest)?)
+}
+
+/// Raises the mark to `newest`. One that is higher, from another replica, stays.
+async fn raise(anchor: &dyn Anchor, ledger: &dyn Ledger, newest: Revision) -> Result<(), Quarantine> {
+    loop {
+        let before = anchor.read().await?;
+        let (identity, there) = (ledger.identity(), ledger.newest().await?);
+        if let Some(mark) = &before {
+            mark.agrees(&identity, there)?;
+            if mark.newest >= newest {
+                return Ok(());
+            }
+        }
+        if anchor.write(before, Mark { ledger: identity, newest }).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks after the ledger's identity and length for as long as the process lives. Ends only with why it must stop.
+pub async fn keep(ports: Ports, engine: Arc<Engine>) -> String {
+    let mut raised: Option<SignedDuration> = None;
+    loop {
+        let folded = engine.book.history().revision();
+        match ports.ledger.newest().await {
+            Err(PortError::Unusable(why)) => return format!("{why}; {REMEDY}"),
+            Ok(newest) if newest < folded => {
+                let marked = Mark { ledger: ports.ledger.identity(), newest: folded };
+                return Quarantine::Distrust(Distrust::Behind { marked, newest }).to_string();
+            }
+            Ok(_) | Err(PortError::Unavailable(_) | PortError::Forbidden(_)) => {}
+        }
+        let now = engine.clock.monotonic();
+        if raised.is_none_or(|at| now - at >= RAISE) {
+            match raise(&*ports.anchor, &*ports.ledger, folded).await {
+                Ok(()) => raised = Some(now),
+                Err(Quarantine::Distrust(distrust)) => return Quarantine::Distrust(distrust).to_string(),
+                Err(error) => tracing::warn!(%error, "The high-water mark was not raised"),
+            }
+        }
+        engine.clock.sleep(LOOK).await;
+    }
+}

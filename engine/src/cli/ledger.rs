@@ -1,0 +1,73 @@
+//! The commands about the ledger itself. They speak to it directly, so they work while no engine does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Output;
+
+/// Commands about the ledger.
+#[derive(Debug, Subcommand)]
+pub enum Ledger {
+    /// Read every entry, and say what is wrong and where
+    ///
+    /// Sums, chains, gaps, what cannot follow what, and the high-water mark. Writes nothing.
+    #[command(after_help = "Examples:
+  flyball ledger verify --nats nats://nats:4222 --cluster prod
+  flyball ledger verify --ledger /var/lib/flyball/ledger -o json")]
+    Verify(Verify),
+    /// Say that the ledger that is there is the right one
+    ///
+    /// Ends a quarantine: sets the high-water mark to what is there, and makes the ledger if it is gone.
+    #[command(after_help = "Examples:
+  flyball ledger accept --reason \"INC-4411: NATS volume lost, restored from the copy of 02:00\"")]
+    Accept(Accept),
+}
+
+/// Where a ledger is: the same flags as for `run`.
+#[derive(Args, Clone, Debug)]
+pub struct At {
+    /// Where the ledger is kept: `nats`, or a file
+    #[arg(long, value_name = "nats|FILE", env = "FLYBALL_LEDGER", default_value = "nats")]
+    pub ledger: String,
+    /// NATS server
+    #[arg(long, value_name = "URL", env = "FLYBALL_NATS")]
+    pub nats: Option<String>,
+    /// Name of the cluster
+    #[arg(long, value_name = "NAME", env = "FLYBALL_CLUSTER", default_value = "local")]
+    pub cluster: String,
+    /// Kubeconfig file, for the high-water mark; without it KUBECONFIG, ~/.kube/config or the pod's service account
+    #[arg(long, value_name = "FILE", env = "FLYBALL_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The high-water mark lies in a file beside the ledger's, as `dev` without a kubeconfig keeps it
+    #[arg(long, conflicts_with = "kubeconfig")]
+    pub mark_beside: bool,
+}
+
+/// Reads and compares.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub at: At,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Takes what is there.
+#[derive(Args, Debug)]
+pub struct Accept {
+    /// Why: it is written to the ledger
+    #[arg(long)]
+    pub reason: String,
+    /// Who
+    #[arg(long, env = "USER", hide_env = true, default_value = "unknown")]
+    pub by: String,
+    /// Where the ledger is.
+    #[command(flatten)]
+    pub at: At,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
+}

@@ -1,0 +1,132 @@
+//! `flyball ledger`: what is there, and that it is the right one.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ConstantBuilder, Retryable};
+use flyball_core::mark::Mark;
+use flyball_core::ports::{Anchor, AppendError, Clock, Ledger, PortError, Write};
+use flyball_core::record::{Acceptance, Record, Topic};
+use serde::Serialize;
+
+use super::{Answer, Trouble};
+use crate::anchor::FileAnchor;
+use crate::cli::ledger::{Accept, At, Verify};
+use crate::clock::TokioClock;
+use crate::cluster::{KubeCluster, Options};
+use crate::ledger::{OpenError, Report, inspect};
+use crate::wire::{Place, is_in_use};
+
+/// The ledger and the mark that were named.
+struct Found<'a> {
+    place: Place<'a>,
+    cluster: &'a str,
+    clock: Arc<dyn Clock>,
+    anchor: Arc<dyn Anchor>,
+}
+
+fn unusable(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Unusable(error.to_string())
+}
+
+async fn at(at: &At) -> Result<Found<'_>, Trouble> {
+    let file = Path::new(at.ledger.strip_prefix("file:").unwrap_or(&at.ledger));
+    let place = if at.ledger == "nats" {
+        let url = at.nats.as_deref();
+        let url = url.ok_or_else(|| unusable("the ledger in NATS needs a server: --nats URL, or FLYBALL_NATS"))?;
+        let connected = crate::nats::connect(url, "flyball-cli").await;
+        let unreachable =
+            |error: crate::nats::ConnectError| Trouble::Unreachable { address: error.address, detail: error.reason };
+        Place::Stream(connected.map_err(unreachable)?)
+    } else {
+        Place::File(file)
+    };
+    let anchor: Arc<dyn Anchor> = if at.mark_beside {
+        match place {
+            Place::File(path) => Arc::new(FileAnchor::beside(path)),
+            Place::Stream(_) => return Err(unusable("--mark-beside is for a ledger in a file")),
+        }
+    } else {
+        let options = Options { kubeconfig: at.kubeconfig.clone(), ..Options::default() };
+        Arc::new(KubeCluster::connect(options).await.map_err(unusable)?.anchor(&at.cluster))
+    };
+    Ok(Found { place, cluster: &at.cluster, clock: Arc::new(TokioClock::real()), anchor })
+}
+
+/// What `accept` did.
+#[derive(Serialize)]
+struct Accepted {
+    ledger: Arc<str>,
+    newest: u64,
+    before: Option<Mark>,
+}
+
+pub(super) async fn accept(args: Accept) -> Result<Answer, Trouble> {
+    let found = at(&args.at).await?;
+    let ledger = make(&found).await.map_err(|error| unusable(format!("{error:#}")))?;
+    let mut before = found.anchor.read().await.map_err(unusable)?;
+    let acceptance = Acceptance { by: args.by, reason: args.reason, marked: before.clone() };
+    let record = Record::Accepted(acceptance);
+    let written = ledger.append(Write { topic: Topic::Note, expect: None, record }).await;
+    let head = written.map_err(|error: AppendError| unusable(error))?;
+    let mark = Mark { ledger: ledger.identity(), newest: head.revision };
+    while !found.anchor.write(before.clone(), mark.clone()).await.map_err(unusable)? {
+        before = found.anchor.read().await.map_err(unusable)?;
+    }
+    let accepted = Accepted { ledger: mark.ledger, newest: mark.newest.0, before };
+    Ok(Answer::of(&accepted, args.output, |it| format!("{} accepted at entry {}\n", it.ledger, it.newest)))
+}
+
+/// An engine in quarantine has the file open for a moment each second.
+async fn make(found: &Found<'_>) -> anyhow::Result<Arc<dyn Ledger>> {
+    let open = || found.place.make(found.cluster, &found.clock);
+    let patience = ConstantBuilder::default().with_delay(Duration::from_millis(200)).with_max_times(15);
+    open.retry(patience).when(is_in_use).await
+}
+
+pub(super) async fn verify(args: Verify) -> Result<Answer, Trouble> {
+    let found = at(&args.at).await?;
+    let mark = found.anchor.read().await.map_err(unusable)?;
+    let (ledger, trouble) = match find(&found).await {
+        Ok(ledger) => (ledger, None),
+        Err(error) => match error.downcast_ref::<OpenError>() {
+            Some(OpenError::NotALedger { .. }) => (None, Some(error.to_string())),
+            _ => return Err(unusable(format!("{error:#}"))),
+        },
+    };
+    let report = match (ledger, trouble) {
+        (Some(ledger), _) => inspect(&*ledger, mark.as_ref(), &mut tell()).await.map_err(unusable)?,
+        (None, trouble) => Report::unread(trouble.unwrap_or_else(|| "there is no ledger".to_owned())),
+    };
+    let negative = !report.wrong.is_empty();
+    Ok(Answer { negative, ..Answer::of(&report, args.output, Report::text) })
+}
+
+async fn find(found: &Found<'_>) -> anyhow::Result<Option<Arc<dyn Ledger>>> {
+    if let Place::File(path) = found.place {
+        crate::ledger::check_file(path)?;
+    }
+    found.place.find(found.cluster, &found.clock).await
+}
+
+/// Progress, for people, on stderr.
+fn tell() -> impl FnMut(u64, u64) + Send {
+    use std::io::{IsTerminal, Write};
+    let shown = std::io::stderr().is_terminal();
+    move |read, of| {
+        if shown {
+            // A closed stderr has nobody to tell.
+            let _ = write!(std::io::stderr(), "\r{read} of {of} entries");
+            if read == of {
+                let _ = writeln!(std::io::stderr());
+            }
+        }
+    }
+}
+
+impl From<PortError> for Trouble {
+    fn from(error: PortError) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
