@@ -108,7 +108,7 @@ impl Engine {
         }
         let Some(attempt) = recorded.attempt() else { return Step::On };
         let execution = self.telemetry.executing(intent, number, self.cluster.execute(attempt)).await;
-        self.settle(intent, execution).await
+        self.settle(&recorded, execution).await
     }
 
     pub(super) async fn settle(&self, intent: &Intent, execution: Execution) -> Step {

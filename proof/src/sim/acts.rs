@@ -9,12 +9,16 @@ use flyball_core::workload::Workload;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::chronicle::Phase;
 use super::plan::{Act, Hand, Op, TROUBLES};
 use super::process::{Trap, Way};
 use super::stage::{Stage, Todo, reader};
 
 /// How often somebody who wants to cancel looks for something to cancel: some seven seconds long.
 const LOOKS: u32 = 1_000;
+
+/// Calls that only a start makes: the next process of the replica is to die there.
+const STARTS: [&str; 3] = ["append Started", "newest", "follow"];
 
 /// A message as it was published.
 pub(super) struct Published {
@@ -112,8 +116,18 @@ impl Stage {
     }
 
     fn arm(&mut self, replica: usize, trap: Trap, down: Option<SignedDuration>) {
-        let Some(process) = &self.replicas[replica].process else { return };
-        process.arm(Some(trap));
+        if STARTS.contains(&trap.point) {
+            self.traps.insert(replica, trap);
+            return;
+        }
+        let Some(process) = self.replicas[replica].process.clone() else { return };
+        if trap.point == "fence" {
+            // Only a send that somebody left unsettled is fenced off: this process leaves one, its next one is to die.
+            process.arm(Some(Trap { point: "send", phase: Phase::Before, after: 0 }));
+            self.traps.insert(replica, trap);
+        } else {
+            process.arm(Some(trap));
+        }
         self.downs.insert(replica, down);
     }
 

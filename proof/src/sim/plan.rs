@@ -366,7 +366,9 @@ impl Draft {
         } else {
             2
         };
-        let after = u32::try_from(self.random.below(reach)).unwrap_or(0);
+        // What happens rarely has to be hit the first time.
+        let rare = reach == 2 && self.below(4) > 0;
+        let after = if rare { 0 } else { u32::try_from(self.random.below(reach)).unwrap_or(0) };
         let down = (self.below(4) > 0).then(|| self.seconds(8));
         Act::Kill { replica, trap: Trap { point, phase, after }, down }
     }

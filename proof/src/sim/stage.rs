@@ -22,7 +22,7 @@ use super::doors::Doors;
 use super::fold::Fold;
 use super::judge;
 use super::plan::{Act, Op, Plan};
-use super::process::{Host, Process};
+use super::process::{Host, Process, Trap};
 use super::story;
 
 /// The cluster's name.
@@ -81,6 +81,8 @@ pub(super) struct Stage {
     pub(super) replicas: Vec<Replica>,
     pub(super) targets: Vec<Workload>,
     pub(super) published: Vec<acts::Published>,
+    /// Traps for each replica's next process: what happens at a start only.
+    pub(super) traps: BTreeMap<usize, Trap>,
     /// How long each replica that died stays down.
     pub(super) downs: BTreeMap<usize, Option<SignedDuration>>,
     agenda: BTreeMap<(Timestamp, u64), Todo>,
@@ -154,6 +156,7 @@ impl Stage {
             replicas,
             targets,
             published: Vec::new(),
+            traps: BTreeMap::new(),
             downs: BTreeMap::new(),
             agenda: BTreeMap::new(),
             noted: 0,
@@ -243,6 +246,7 @@ impl Stage {
         let who = Who { replica: at, life: replica.lives };
         let (host, chronicle, deaths) = (replica.host.clone(), self.chronicle.clone(), self.deaths.0.clone());
         let process = Arc::new(Process::new(who, host, chronicle, self.clock.clone(), deaths));
+        process.arm(self.traps.remove(&at));
         replica.process = Some(process.clone());
         (replica.engine, replica.stop) = (Arc::default(), Arc::default());
         let (engine, stop) = (replica.engine.clone(), replica.stop.clone());
@@ -266,6 +270,7 @@ impl Stage {
         }
         self.agenda.retain(|_, todo| !matches!(todo, Todo::Act(_)));
         self.downs.clear();
+        self.traps.clear();
         for at in 0..self.replicas.len() {
             let replica = &self.replicas[at];
             replica.host.heal();
