@@ -244,12 +244,15 @@ fn s7_identical_resend(case: &Case<'_>) -> Vec<Violation> {
     })
 }
 
-/// S9: no effect after a terminal record.
+/// S9: no effect after a terminal record, and none of what is said to have had none.
 fn s9_nothing_after_the_end(case: &Case<'_>) -> Vec<Violation> {
     per_landing(case, "S9", |it| {
         let (closed, outcome) = it.intent?.closed?;
         let late = it.effect.accepted && it.effect.at > closed;
-        late.then(|| format!("an effect on {} after it was closed as {}", it.effect.target, outcome.label()))
+        let denied = it.effect.accepted && matches!(outcome, Outcome::Rejected | Outcome::Cancelled);
+        let word = if late { "after it was" } else { "and was" };
+        let told = || format!("it had an effect on {} {word} closed as {}", it.effect.target, outcome.label());
+        (late || denied).then(told)
     })
 }
 

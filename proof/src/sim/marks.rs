@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::chronicle::Marks;
 
 /// Seeds from which on nothing of the list may be missing.
-pub(super) const ENOUGH: u64 = 1_000;
+pub(super) const ENOUGH: u64 = 5_000;
 
 /// Calls at which processes have to have died, before and after.
 const CRASHES: [&str; 25] = [
