@@ -121,7 +121,9 @@ fn late() {
     rig.denied(&cart, "SignalExpired");
     assert!(rig.requests(&cart).is_empty(), "nothing was sent");
     let ages: Vec<SignedDuration> = rig.entries().iter().flat_map(|it| expired(&it.record)).collect();
-    assert!(ages.iter().all(|it| *it >= SignedDuration::from_hours(3)) && !ages.is_empty(), "{ages:?}");
+    // The ledger's time is its newest entry's and what has run since: it may lie a little behind the wall clock.
+    let about_three_hours = SignedDuration::from_mins(179);
+    assert!(ages.iter().all(|it| *it >= about_three_hours) && !ages.is_empty(), "{ages:?}");
 }
 
 fn expired(record: &Record) -> Vec<SignedDuration> {
