@@ -118,7 +118,7 @@ impl KubeCluster {
 
     /// The high-water mark of `cluster`'s ledger, kept in our own namespace.
     pub fn anchor(&self, cluster: &str) -> ConfigMapAnchor {
-        ConfigMapAnchor::new(self.client.clone(), cluster)
+        ConfigMapAnchor::new(self.client.clone(), self.url(), cluster)
     }
 
     /// The address of the API server.

@@ -59,7 +59,7 @@ async fn contract(ledger: Arc<dyn Ledger>) {
         Ok(mut tail) => tail.next().await.map(drop),
         Err(error) => Err(error),
     };
-    assert!(matches!(missing, Err(PortError::Unavailable(_))), "a gap is never passed over: {missing:?}");
+    assert!(matches!(missing, Err(PortError::Unusable(_))), "a gap is never passed over: {missing:?}");
 
     // What is left keeps its compares; what was emptied begins anew.
     assert_eq!(ledger.append(write(Topic::Admit, EMPTY, "anew")).await, Err(AppendError::Lost));

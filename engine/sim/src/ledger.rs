@@ -289,7 +289,7 @@ impl MemoryTail {
         }
         if self.after.0 + 1 < state.first.0 {
             let why = format!("entries {} to {} are missing", self.after.0 + 1, state.first.0 - 1);
-            return Look::Found(Err(PortError::Unavailable(why)));
+            return Look::Found(Err(PortError::Unusable(why)));
         }
         // Revisions have no gaps and begin at 1, so that a revision is the index of the entry after it.
         let next = usize::try_from(self.after.0).ok().and_then(|at| state.entries.get(at)).cloned();

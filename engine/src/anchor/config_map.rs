@@ -20,19 +20,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The mark in a ConfigMap.
 pub struct ConfigMapAnchor {
     maps: Api<ConfigMap>,
-    namespace: String,
+    /// Which ConfigMap where, for messages.
+    place: String,
     name: String,
 }
 
 impl ConfigMapAnchor {
-    /// The mark of `cluster`, in the client's own namespace: the pod's, or that of the kubeconfig's context.
-    pub fn new(client: Client, cluster: &str) -> Self {
-        let namespace = client.default_namespace().to_owned();
-        Self { maps: Api::default_namespaced(client), namespace, name: format!("flyball-{cluster}") }
+    /// The mark of `cluster`, in the client's own namespace: the pod's, or that of the kubeconfig's context. `server` is the
+    /// API server's address, for messages.
+    pub fn new(client: Client, server: &str, cluster: &str) -> Self {
+        let name = format!("flyball-{cluster}");
+        let place = format!("{server}: ConfigMap {name} in namespace {}", client.default_namespace());
+        Self { maps: Api::default_namespaced(client), place, name }
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Failed> {
-        let place = format!("ConfigMap {} in namespace {}", self.name, self.namespace);
+        let place = &self.place;
         match tokio::time::timeout(PATIENCE, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Error::Api(status))) if status.code == 409 => Err(Failed::Moved),
@@ -60,10 +63,7 @@ impl ConfigMapAnchor {
             (Some(ledger), Some(Ok(newest))) => {
                 Ok(Some(Mark { ledger: ledger.as_str().into(), newest: Revision(newest) }))
             }
-            _ => Err(PortError::Unavailable(format!(
-                "ConfigMap {} in namespace {} holds no high-water mark that can be read",
-                self.name, self.namespace
-            ))),
+            _ => Err(PortError::Unavailable(format!("{} holds no high-water mark that can be read", self.place))),
         }
     }
 
