@@ -43,7 +43,7 @@ pub enum Decided {
     Released(Release),
 }
 
-/// The newest lines, oldest first. At most [`KEPT`], and fewer when their notes have many ranges of sequences.
+/// The newest lines, oldest first. At most `KEPT`, and fewer when their notes have many ranges of sequences.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     lines: VecDeque<Line>,
