@@ -125,7 +125,7 @@ reasons! {
         /// When enough of the increases leave the window; none if it asks for more than is ever allowed.
         until: Option<Timestamp>,
     },
-    /// As many rollouts as allowed are under way in the cluster or the namespace. The request waits for a slot.
+    /// As many rollouts as allowed are under way in the cluster or the namespace. The request waits for a slot. One that frees is kept for an undo whose action had given its own back.
     ConcurrencyLimit {
         /// `cluster` or `namespace`.
         scope: String,

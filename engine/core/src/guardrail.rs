@@ -66,8 +66,10 @@ pub const SCREEN: &[Screen] = &[
     reach::cluster_slot,
 ];
 
-/// Asked of an undo: it takes back what we did, so it waits for no budget, but it stays bound by people and ownership.
-pub const SCREEN_UNDO: &[Screen] = &[pause::paused, scope::protected_namespace];
+/// Asked of an undo: it takes back what we did, so it waits for no budget, but it stays bound by people and ownership, and
+/// by the number of rollouts at once if its parent has given its slot back.
+pub const SCREEN_UNDO: &[Screen] =
+    &[pause::paused, scope::protected_namespace, reach::namespace_slot, reach::cluster_slot];
 
 /// Asked of a shadow policy's request: its own cooldown, no budget, no slot.
 pub const SCREEN_SHADOW: &[Screen] = &[

@@ -135,9 +135,13 @@ impl History {
             return;
         }
         let request = &admission.request;
-        if request.undoes().is_none() {
+        if let Some(parent) = request.undoes() {
+            // An undo bears its policy's name, but uses up no budget and takes no waiter's place.
+            if let Some(parent) = self.intents.get_mut(parent) {
+                parent.undone_by_an_intent();
+            }
+        } else {
             self.windows.record(request, admission.adds, at);
-            // An undo bears its policy's name, and takes no waiter's place.
             self.waiting.remove(&WaitKey::of(request));
         }
         self.intents.admit(admission, revision, at);

@@ -156,12 +156,15 @@ impl Intent {
             Event::TakenOver { by } => self.writer = by.clone(),
             Event::CancelAsked { by, reason } => self.cancelled = Some(format!("cancelled by {by}: {reason}")),
             Event::RolledOut | Event::Resolved { .. } | Event::Closed { .. } => self.rollout_over = true,
-            // The undo rolls out in its parent's slot.
-            Event::Undoing { .. } => self.rollout_over = false,
-            Event::Unanswered { .. } | Event::Missed { .. } | Event::Applied(_) => {}
+            Event::Unanswered { .. } | Event::Missed { .. } | Event::Applied(_) | Event::Undoing { .. } => {}
         }
         self.events.push((at, event.clone()));
         Ok(())
+    }
+
+    /// Its undo was admitted, and rolls out in its slot.
+    pub(crate) fn undone_by_an_intent(&mut self) {
+        self.rollout_over = false;
     }
 
     /// A fence took this position: what was sent there unanswered can no longer land.
@@ -249,10 +252,15 @@ impl Intent {
         !matches!(self.stage, Stage::Closed { .. })
     }
 
-    /// Whether it occupies one of the cluster's slots: from admission to the rollout's verdict. An undo lives in its
-    /// parent's slot, which stays taken until the undo is closed.
+    /// Whether it occupies one of the cluster's slots: from admission to the rollout's verdict, and again from the admission
+    /// of its undo, which lives in its parent's slot, to its own end.
     pub fn holds_slot(&self) -> bool {
         self.is_open() && !self.rollout_over && self.request.undoes().is_none()
+    }
+
+    /// Whether it has given its slot back and wants one for its undo: the next that frees is kept for it.
+    pub fn claims_slot(&self) -> bool {
+        self.rollout_over && matches!(self.stage, Stage::Undoing { .. })
     }
 }
 

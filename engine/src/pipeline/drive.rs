@@ -58,12 +58,19 @@ impl Engine {
         if writer.process == mine.process {
             return true;
         }
-        if !self.may_inherit(writer) {
+        if !self.may_inherit(writer) && !self.drives_parent_of(&seen) {
             return false;
         }
         let by = Writer { epoch: writer.epoch + 1, ..mine.clone() };
         tracing::info!(intent = %id, from = %writer.replica, epoch = by.epoch, "Takes over an open intent");
         self.book.concluded(&seen, Event::TakenOver { by }).await
+    }
+
+    /// An undo is driven by whoever drives its parent, and by nobody else: its last writer may live and never look at it.
+    fn drives_parent_of(&self, undo: &Intent) -> bool {
+        let history = self.book.history();
+        let parent = undo.request().undoes().and_then(|parent| history.intent(parent));
+        parent.is_some_and(|it| it.writer().process == self.admitter.writer().process)
     }
 
     pub(super) async fn close(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {

@@ -147,7 +147,7 @@ impl Fold {
             self.breach("S12", at, evidence);
         }
         match &request.cause {
-            Cause::Undo(parent) => self.undo(id, *parent, at),
+            Cause::Undo(parent) => self.undo(admission, *parent, at),
             cause => {
                 let twin = self.intents.iter().find(|(_, it)| it.admission.request.cause == *cause).map(|(id, _)| *id);
                 if let Some(twin) = twin {
@@ -177,7 +177,8 @@ impl Fold {
         self.intents.insert(id, known);
     }
 
-    fn undo(&mut self, id: IntentId, parent: IntentId, at: Timestamp) {
+    fn undo(&mut self, admission: &Admission, parent: IntentId, at: Timestamp) {
+        let id = admission.id;
         let Some(found) = self.intents.get(&parent) else {
             return self.breach("S10", at, format!("{id} undoes {parent}, which nobody admitted"));
         };
@@ -185,6 +186,25 @@ impl Fold {
             self.breach("S10", at, format!("{id} undoes the undo {parent}"));
         } else if found.undo != Some(id) {
             self.breach("S10", at, format!("{id} undoes {parent}, which asked for {:?}", found.undo));
+        } else if found.rolled {
+            self.takes_slot(admission, at);
+            self.reached.insert("an undo took a slot again".to_owned());
+            self.intents.entry(parent).and_modify(|it| it.rolled = false);
+        }
+    }
+
+    /// No more rollouts at once than allowed, this one included.
+    fn takes_slot(&mut self, admission: &Admission, at: Timestamp) {
+        let (id, target, limits) = (admission.id, &admission.request.target, &policies().guardrails.limits);
+        let slots = |same: &dyn Fn(&Workload) -> bool| {
+            self.intents.values().filter(|it| it.holds_slot() && same(&it.admission.request.target)).count()
+        };
+        let held = [
+            ("namespace", slots(&|it| it.namespace == target.namespace), limits.concurrency_namespace),
+            ("cluster", slots(&|_| true), limits.concurrency_cluster),
+        ];
+        for (scope, held, max) in held.into_iter().filter(|(_, held, max)| *held >= *max as usize) {
+            self.breach("G3", at, format!("{id} takes slot {} of {max} in the {scope}", held + 1));
         }
     }
 
@@ -208,13 +228,6 @@ impl Fold {
             ("namespace", within(space.per, &|it, _| it.namespace == target.namespace), space.max),
             ("cluster", within(all.per, &|_, _| true), all.max),
         ];
-        let slots = |same: &dyn Fn(&Workload) -> bool| {
-            self.intents.values().filter(|it| it.holds_slot() && same(&it.admission.request.target)).count()
-        };
-        let held = [
-            ("namespace", slots(&|it| it.namespace == target.namespace), rules.limits.concurrency_namespace),
-            ("cluster", slots(&|_| true), rules.limits.concurrency_cluster),
-        ];
         let cooldown = own.cooldown.max(rules.limits.min_cooldown);
         let busy = self.open().find(|(_, it)| it.admission.request.target == *target).map(|(id, _)| *id);
         let same = |it: &&Known| it.admission.request.target == *target && it.admission.request.action.kind() == kind;
@@ -224,9 +237,7 @@ impl Fold {
         for (scope, used, max) in used.into_iter().filter(|(_, used, max)| *used >= *max as usize) {
             self.breach("G1", at, format!("{id} is number {} of {max} in the {scope}", used + 1));
         }
-        for (scope, held, max) in held.into_iter().filter(|(_, held, max)| *held >= *max as usize) {
-            self.breach("G3", at, format!("{id} takes slot {} of {max} in the {scope}", held + 1));
-        }
+        self.takes_slot(admission, at);
         if let Some(other) = busy {
             self.breach("G3", at, format!("{id} was admitted on {target} while {other} was open"));
         }
@@ -270,8 +281,8 @@ impl Fold {
             }
             Event::RolledOut => known.rolled = true,
             Event::Undoing { undo, .. } => {
-                known.rolled = false;
-                if known.undo.replace(*undo).is_some() {
+                let before = known.undo.replace(*undo);
+                if before.is_some() {
                     found = Some(("S10", format!("{id} asked for an undo twice")));
                 }
             }

@@ -12,15 +12,22 @@ pub(super) fn target_free(scene: &Scene<'_>) -> Result<(), DenyReason> {
 }
 
 pub(super) fn namespace_slot(scene: &Scene<'_>) -> Result<(), DenyReason> {
-    let max = scene.rules.limits.concurrency_namespace;
-    slot("namespace", scene.history.slots(Some(&scene.request.target.namespace)), max)
+    let namespace = &*scene.request.target.namespace;
+    slot(scene, "namespace", Some(namespace), scene.rules.limits.concurrency_namespace)
 }
 
 pub(super) fn cluster_slot(scene: &Scene<'_>) -> Result<(), DenyReason> {
-    slot("cluster", scene.history.slots(None), scene.rules.limits.concurrency_cluster)
+    slot(scene, "cluster", None, scene.rules.limits.concurrency_cluster)
 }
 
-fn slot(scope: &str, used: u32, max: u32) -> Result<(), DenyReason> {
+/// An undo goes before everybody: what failed and stays is worse than what has to wait.
+fn slot(scene: &Scene<'_>, scope: &str, namespace: Option<&str>, max: u32) -> Result<(), DenyReason> {
+    let (request, history) = (scene.request, scene.history);
+    if history.has_slot(request) {
+        return Ok(());
+    }
+    let claimed = if request.undoes().is_some() { 0 } else { history.slots_claimed(namespace) };
+    let used = history.slots(namespace) + claimed;
     if used < max { Ok(()) } else { Err(DenyReason::ConcurrencyLimit { scope: scope.to_owned(), used, max }) }
 }
 

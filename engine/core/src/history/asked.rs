@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{History, Waiting, Window};
-use crate::action::{ActionKind, Cause};
+use crate::action::{ActionKind, ActionRequest, Cause};
 use crate::chain::Head;
 use crate::deny::DenyReason;
 use crate::id::{IntentId, Revision};
@@ -71,9 +71,22 @@ impl History {
     pub fn slots(&self, namespace: Option<&str>) -> u32 {
         let within = |target: &Workload| namespace.is_none_or(|it| *target.namespace == *it);
         let held = self.open().filter(|it| it.holds_slot() && within(&it.request().target)).count();
-        let waits = |it: &&Admission| it.request.undoes().is_none() && within(&it.request.target);
-        let reserved = self.reserved.values().filter(waits).count();
+        let takes = |it: &&Admission| !self.has_slot(&it.request) && within(&it.request.target);
+        let reserved = self.reserved.values().filter(takes).count();
         u32::try_from(held + reserved).unwrap_or(u32::MAX)
+    }
+
+    /// Slots that the next undos need, in the cluster or in one namespace: actions of which verification failed after their
+    /// slot was given back. Whoever is no undo leaves them free.
+    pub fn slots_claimed(&self, namespace: Option<&str>) -> u32 {
+        let within = |target: &Workload| namespace.is_none_or(|it| *target.namespace == *it);
+        let claimed = self.open().filter(|it| it.claims_slot() && within(&it.request().target)).count();
+        u32::try_from(claimed).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a request is an undo whose parent still holds its slot.
+    pub fn has_slot(&self, request: &ActionRequest) -> bool {
+        request.undoes().and_then(|parent| self.intents.get(parent)).is_some_and(Intent::holds_slot)
     }
 
     /// Workloads of a namespace that hold a slot.

@@ -1,9 +1,12 @@
 //! The life of an intent: which event may follow which stage, what a send carries, which slot it holds.
 
-use flyball_core::action::{Action, Cause, OnFailure, Scale};
+use flyball_core::action::{Action, ActionRequest, Cause, OnFailure, Scale};
+use flyball_core::deny::DenyReason;
 use flyball_core::follow_up::follow_up;
-use flyball_core::id::Revision;
+use flyball_core::guardrail::{Verdict, screen};
+use flyball_core::id::{IntentId, Revision};
 use flyball_core::intent::{Event, Stage, Writer, advance};
+use flyball_core::limits::Guardrails;
 use flyball_core::outcome::Outcome;
 use flyball_core::record::{Record, Topic};
 use serde_json::json;
@@ -140,28 +143,56 @@ fn a_patch_of_annotations_keeps_the_stamp() {
     assert_eq!(body["metadata"]["annotations"]["team"], json!("a"));
 }
 
+/// An action whose verification failed after its slot was given back, and the request of its undo.
+fn failed_after_its_slot(ledger: &mut Ledger) -> (IntentId, ActionRequest) {
+    let request = request("shop/cart", Action::Scale(Scale::By(1)), "10:00");
+    let id = ledger.admit("10:00", &request);
+    ledger.land("10:01", id);
+    ledger.happen("10:02", id, Event::RolledOut);
+    let undo = ActionRequest { cause: Cause::Undo(id), ..request };
+    let undoing = Event::Undoing { undo: undo.id("c"), verdict: Outcome::NotRecovered, detail: String::new() };
+    ledger.happen("10:03", id, undoing);
+    (id, undo)
+}
+
 #[test]
 fn a_slot_is_held_to_the_rollouts_verdict_and_again_by_an_undo() {
     let mut ledger = Ledger::default();
-    let parent_request = request("shop/cart", Action::Scale(Scale::By(1)), "10:00");
-    let id = ledger.admit("10:00", &parent_request);
-    let slots = |ledger: &Ledger| ledger.history.slots(None);
-    assert_eq!(slots(&ledger), 1);
-    ledger.land("10:01", id);
-    assert_eq!(slots(&ledger), 1);
-    ledger.happen("10:02", id, Event::RolledOut);
-    assert_eq!((slots(&ledger), ledger.history.open_on(&parent_request.target).len()), (0, 1));
-    let mut undo = parent_request.clone();
-    undo.cause = Cause::Undo(id);
-    let undoing = Event::Undoing { undo: undo.id("c"), verdict: Outcome::NotRecovered, detail: String::new() };
-    ledger.happen("10:03", id, undoing);
-    assert_eq!(slots(&ledger), 1, "the undo rolls out in its parent's slot");
+    let (id, undo) = failed_after_its_slot(&mut ledger);
+    let slots = |ledger: &Ledger| (ledger.history.slots(None), ledger.history.slots_claimed(None));
+    assert_eq!((slots(&ledger), ledger.history.open_on(&undo.target).len()), ((0, 1), 1));
     let undo_id = ledger.admit("10:03", &undo);
-    assert_eq!(slots(&ledger), 1);
+    assert_eq!(slots(&ledger), (1, 0), "the undo rolls out in its parent's slot");
     ledger.close("10:04", undo_id, Outcome::RolledOut);
-    assert_eq!(slots(&ledger), 1);
+    assert_eq!(slots(&ledger), (1, 0));
     ledger.close("10:04", id, Outcome::RolledBack);
-    assert_eq!((slots(&ledger), ledger.history.open().count()), (0, 0));
+    assert_eq!((slots(&ledger), ledger.history.open().count()), ((0, 0), 0));
+}
+
+#[test]
+fn an_undo_that_comes_late_is_the_next_to_get_a_slot_and_never_one_too_many() {
+    let (mut ledger, mut rules) = (Ledger::default(), Guardrails::default());
+    rules.limits.concurrency_cluster = 1;
+    let (_, undo) = failed_after_its_slot(&mut ledger);
+    let other = restart("shop/front", "10:03");
+    let limits = |ledger: &Ledger, request: &ActionRequest| {
+        let screened = screen(request.clone(), &ledger.history, &rules, at("10:03"));
+        match screened {
+            Verdict::Pass(_) => Vec::new(),
+            Verdict::Defer(it) | Verdict::Deny(it) => it.reasons,
+        }
+    };
+    let full = DenyReason::ConcurrencyLimit { scope: "cluster".to_owned(), used: 1, max: 1 };
+    assert_eq!(
+        (limits(&ledger, &undo), limits(&ledger, &other)),
+        (vec![], vec![full.clone()]),
+        "it is kept for the undo"
+    );
+    let taken = ledger.admit("10:03", &other);
+    assert_eq!(limits(&ledger, &undo), [full], "who was faster keeps it");
+    ledger.close("10:04", taken, Outcome::RolledOut);
+    ledger.admit("10:04", &undo);
+    assert_eq!(ledger.history.slots(None), 1);
 }
 
 #[test]
