@@ -7,6 +7,7 @@ mod hands;
 mod ledger;
 mod nats;
 mod pauses;
+mod progress;
 mod signal;
 mod table;
 mod trouble;
@@ -104,6 +105,8 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         ClientCommand::Resolve(args) => hands::resolve(args).await,
         ClientCommand::Ledger(Ledger::Verify(args)) => ledger::verify(args).await,
         ClientCommand::Ledger(Ledger::Accept(args)) => ledger::accept(args).await,
+        ClientCommand::Ledger(Ledger::Export(args)) => ledger::export(args).await,
+        ClientCommand::Ledger(Ledger::Import(args)) => ledger::import(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
     }
 }

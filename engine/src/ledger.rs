@@ -2,14 +2,16 @@
 //! same compares, one contract test (`tests/ledger_contract.rs`).
 
 mod book;
+pub mod dump;
 mod file;
 mod folds;
 mod inspect;
 mod jetstream;
+pub mod stored;
 mod upkeep;
 
 pub use book::{Book, Halt};
-pub use file::{FileLedger, OpenError, check as check_file};
+pub use file::{FileDraft, FileLedger, NotADraft, OpenError, check as check_file};
 pub use inspect::{Finding, Report, inspect};
-pub use jetstream::{JetStreamLedger, Options as JetStreamOptions};
+pub use jetstream::{JetStreamLedger, Options as JetStreamOptions, StreamDraft};
 pub use upkeep::{Retention, upkeep};

@@ -125,6 +125,15 @@ pub fn open(topic: Topic, bytes: &[u8]) -> Result<Opened, String> {
     Ok(Opened { prev: body.prev, sum: body.sum, at: body.at, record })
 }
 
+/// The time that an entry bears, without looking at the rest of it.
+pub fn stamp(bytes: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Time {
+        at: Option<Timestamp>,
+    }
+    serde_json::from_slice::<Time>(bytes).ok()?.at
+}
+
 fn other_version(v: u32) -> String {
     format!("it has version {v}, and this build reads version {VERSION}")
 }

@@ -22,11 +22,27 @@ pub enum Ledger {
     #[command(after_help = "Examples:
   flyball ledger accept --reason \"INC-4411: NATS volume lost, restored from the copy of 02:00\"")]
     Accept(Accept),
+    /// Write every entry down as lines of JSON
+    ///
+    /// A header, an entry a line with its bytes as they are kept, and a trailer. Every sum is checked. A ledger in NATS may be
+    /// in use meanwhile; a file may not.
+    #[command(after_help = "Examples:
+  flyball ledger export ledger.jsonl --nats nats://nats:4222 --cluster prod
+  flyball ledger export --ledger /var/lib/flyball/ledger | zstd > ledger.jsonl.zst")]
+    Export(Export),
+    /// Make a ledger of the lines that `export` wrote
+    ///
+    /// Only where there is none yet. Entries keep their places, times and bytes. Lines that are damaged are refused before
+    /// anything is written. One that was interrupted goes on where it stopped; until it has ended nobody starts on it.
+    #[command(after_help = "Examples:
+  flyball ledger import ledger.jsonl --ledger /var/lib/flyball/ledger
+  zstd -dc ledger.jsonl.zst | flyball ledger import - --nats nats://nats:4222 --cluster prod")]
+    Import(Import),
 }
 
-/// Where a ledger is: the same flags as for `run`.
+/// Where a ledger is kept: the same flags as for `run`.
 #[derive(Args, Clone, Debug)]
-pub struct At {
+pub struct Kept {
     /// Where the ledger is kept: `nats`, or a file
     #[arg(long, value_name = "nats|FILE", env = "FLYBALL_LEDGER", default_value = "nats")]
     pub ledger: String,
@@ -36,6 +52,14 @@ pub struct At {
     /// Name of the cluster
     #[arg(long, value_name = "NAME", env = "FLYBALL_CLUSTER", default_value = "local")]
     pub cluster: String,
+}
+
+/// Where a ledger and its high-water mark are.
+#[derive(Args, Clone, Debug)]
+pub struct At {
+    /// Where the ledger is kept.
+    #[command(flatten)]
+    pub kept: Kept,
     /// Kubeconfig file, for the high-water mark; without it KUBECONFIG, ~/.kube/config or the pod's service account
     #[arg(long, value_name = "FILE", env = "FLYBALL_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
@@ -70,4 +94,26 @@ pub struct Accept {
     /// How to answer.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Writes down.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// The file to make; `-` is standard output
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// Where the ledger is kept.
+    #[command(flatten)]
+    pub kept: Kept,
+}
+
+/// Makes a ledger of it.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// The file that `export` wrote; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where the ledger will be kept.
+    #[command(flatten)]
+    pub kept: Kept,
 }

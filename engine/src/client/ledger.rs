@@ -1,5 +1,7 @@
 //! `flyball ledger`: what is there, and that it is the right one.
 
+mod lines;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +12,16 @@ use flyball_core::ports::{Anchor, AppendError, Clock, Ledger, PortError, Write};
 use flyball_core::record::{Acceptance, Record, Topic};
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{Answer, Trouble};
 use crate::anchor::FileAnchor;
-use crate::cli::ledger::{Accept, At, Verify};
+use crate::cli::ledger::{Accept, At, Kept, Verify};
 use crate::clock::TokioClock;
 use crate::cluster::{KubeCluster, Options};
 use crate::ledger::{OpenError, Report, inspect};
 use crate::wire::{Place, is_in_use};
+
+pub(super) use lines::{export, import};
 
 /// The ledger and the mark that were named.
 struct Found<'a> {
@@ -30,18 +35,22 @@ fn unusable(error: impl std::fmt::Display) -> Trouble {
     Trouble::Unusable(error.to_string())
 }
 
+/// The file or the server that was named.
+async fn place(kept: &Kept) -> Result<Place<'_>, Trouble> {
+    let file = Path::new(kept.ledger.strip_prefix("file:").unwrap_or(&kept.ledger));
+    if kept.ledger != "nats" {
+        return Ok(Place::File(file));
+    }
+    let url = kept.nats.as_deref();
+    let url = url.ok_or_else(|| unusable("the ledger in NATS needs a server: --nats URL, or FLYBALL_NATS"))?;
+    let connected = crate::nats::connect(url, "flyball-cli").await;
+    let unreachable =
+        |error: crate::nats::ConnectError| Trouble::Unreachable { address: error.address, detail: error.reason };
+    Ok(Place::Stream(connected.map_err(unreachable)?))
+}
+
 async fn at(at: &At) -> Result<Found<'_>, Trouble> {
-    let file = Path::new(at.ledger.strip_prefix("file:").unwrap_or(&at.ledger));
-    let place = if at.ledger == "nats" {
-        let url = at.nats.as_deref();
-        let url = url.ok_or_else(|| unusable("the ledger in NATS needs a server: --nats URL, or FLYBALL_NATS"))?;
-        let connected = crate::nats::connect(url, "flyball-cli").await;
-        let unreachable =
-            |error: crate::nats::ConnectError| Trouble::Unreachable { address: error.address, detail: error.reason };
-        Place::Stream(connected.map_err(unreachable)?)
-    } else {
-        Place::File(file)
-    };
+    let place = place(&at.kept).await?;
     let anchor: Arc<dyn Anchor> = if at.mark_beside {
         match place {
             Place::File(path) => Arc::new(FileAnchor::beside(path)),
@@ -49,9 +58,9 @@ async fn at(at: &At) -> Result<Found<'_>, Trouble> {
         }
     } else {
         let options = Options { kubeconfig: at.kubeconfig.clone(), ..Options::default() };
-        Arc::new(KubeCluster::connect(options).await.map_err(unusable)?.anchor(&at.cluster))
+        Arc::new(KubeCluster::connect(options).await.map_err(unusable)?.anchor(&at.kept.cluster))
     };
-    Ok(Found { place, cluster: &at.cluster, clock: Arc::new(TokioClock::real()), anchor })
+    Ok(Found { place, cluster: &at.kept.cluster, clock: Arc::new(TokioClock::real()), anchor })
 }
 
 /// What `accept` did.
@@ -96,7 +105,9 @@ pub(super) async fn verify(args: Verify) -> Result<Answer, Trouble> {
         },
     };
     let report = match (ledger, trouble) {
-        (Some(ledger), _) => inspect(&*ledger, mark.as_ref(), &mut tell()).await.map_err(unusable)?,
+        (Some(ledger), _) => {
+            inspect(&*ledger, mark.as_ref(), &mut Progress::of("read").teller()).await.map_err(unusable)?
+        }
         (None, trouble) => Report::unread(trouble.unwrap_or_else(|| "there is no ledger".to_owned())),
     };
     let negative = !report.wrong.is_empty();
@@ -108,21 +119,6 @@ async fn find(found: &Found<'_>) -> anyhow::Result<Option<Arc<dyn Ledger>>> {
         crate::ledger::check_file(path)?;
     }
     found.place.find(found.cluster, &found.clock).await
-}
-
-/// Progress, for people, on stderr.
-fn tell() -> impl FnMut(u64, u64) + Send {
-    use std::io::{IsTerminal, Write};
-    let shown = std::io::stderr().is_terminal();
-    move |read, of| {
-        if shown {
-            // A closed stderr has nobody to tell.
-            let _ = write!(std::io::stderr(), "\r{read} of {of} entries");
-            if read == of {
-                let _ = writeln!(std::io::stderr());
-            }
-        }
-    }
 }
 
 impl From<PortError> for Trouble {

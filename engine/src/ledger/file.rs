@@ -4,6 +4,8 @@
 //! Each transaction runs in `spawn_blocking`: an fsync never holds an async worker, and a paused virtual clock stands
 //! still while one runs.
 
+mod draft;
+mod read;
 mod shelf;
 mod store;
 
@@ -21,7 +23,9 @@ use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
-use store::{CommitError, End};
+use super::stored::{Store, Stored, StoredTail};
+pub use draft::{FileDraft, NotADraft};
+use store::{CommitError, End, Opened};
 pub use store::{OpenError, check};
 
 /// Writes that may wait. An append waits for its answer, so more than this means more than this many tasks that write at
@@ -43,6 +47,7 @@ pub struct FileLedger {
     newest: watch::Receiver<Revision>,
     path: Arc<Path>,
     identity: Arc<str>,
+    moved: Option<String>,
 }
 
 impl FileLedger {
@@ -53,12 +58,48 @@ impl FileLedger {
     /// # Errors
     /// The file is in use, cut short, no ledger, or cannot be read: each names the path.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (database, end, identity) = store::open(path)?;
+        Ok(Self::serve(path, store::open(path)?, clock))
+    }
+
+    /// Opens the file to be read, even where the ledger was moved away from it.
+    ///
+    /// # Errors
+    /// As `open`; a copy that was not finished is not read either.
+    pub fn reading(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let opened = store::open_any(path, None)?;
+        match opened.unfinished {
+            Some(origin) => Err(OpenError::Unfinished { path: path.to_owned(), origin }),
+            None => Ok(Self::serve(path, opened, clock)),
+        }
+    }
+
+    fn serve(path: &Path, opened: Opened, clock: Arc<dyn Clock>) -> Self {
+        let Opened { database, end, identity, moved, .. } = opened;
         let database = Arc::new(database);
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (published, newest) = watch::channel(end.revision);
         tokio::spawn(write(waiting, Arc::downgrade(&database), end, published, clock));
-        Ok(Self { database: Held(Some(database)), queue, newest, path: path.into(), identity })
+        Self { database: Held(Some(database)), queue, newest, path: path.into(), identity, moved }
+    }
+
+    /// Where the entries of a ledger go on that was moved.
+    pub fn moved(&self) -> Option<&str> {
+        self.moved.as_deref()
+    }
+
+    fn tail(&self, after: Revision) -> Result<FileTail, PortError> {
+        let newest = *self.newest.borrow();
+        if after > newest {
+            let path = self.path.display();
+            return Err(PortError::Unusable(format!("{path} ends at entry {newest}, before entry {after}")));
+        }
+        Ok(FileTail {
+            database: Arc::downgrade(&self.database.handle()),
+            newest: self.newest.clone(),
+            after,
+            read: VecDeque::new(),
+            path: self.path.clone(),
+        })
     }
 
     async fn place(&self, write: Write) -> Placed {
@@ -135,21 +176,7 @@ impl Ledger for FileLedger {
     }
 
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
-        Box::pin(async move {
-            let newest = *self.newest.borrow();
-            if after > newest {
-                let path = self.path.display();
-                return Err(PortError::Unusable(format!("{path} ends at entry {newest}, before entry {after}")));
-            }
-            let tail = FileTail {
-                database: Arc::downgrade(&self.database.handle()),
-                newest: self.newest.clone(),
-                after,
-                read: VecDeque::new(),
-                path: self.path.clone(),
-            };
-            Ok(Box::new(tail) as Box<dyn Tail>)
-        })
+        Box::pin(async move { Ok(Box::new(self.tail(after)?) as Box<dyn Tail>) })
     }
 
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
@@ -165,28 +192,38 @@ impl Ledger for FileLedger {
     }
 }
 
+impl Store for FileLedger {
+    fn stored(&self, after: Revision) -> Answer<'_, Result<Box<dyn StoredTail>, PortError>> {
+        Box::pin(async move { Ok(Box::new(self.tail(after)?) as Box<dyn StoredTail>) })
+    }
+
+    fn oldest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        Shelf::first(self)
+    }
+}
+
 /// Reads the file whenever the writer says that there is more, so it cannot miss an entry. `next` may be dropped halfway:
 /// only an entry that was returned counts as read.
 struct FileTail {
     database: Weak<Database>,
     newest: watch::Receiver<Revision>,
     after: Revision,
-    read: VecDeque<Entry>,
+    read: VecDeque<Stored>,
     path: Arc<Path>,
 }
 
 impl FileTail {
-    async fn entry(&mut self) -> Result<Entry, PortError> {
+    async fn entry(&mut self) -> Result<Stored, PortError> {
         loop {
             if let Some(entry) = self.read.pop_front() {
-                self.after = entry.revision;
+                self.after = entry.entry.revision;
                 return Ok(entry);
             }
             let after = self.after;
             let closed = || PortError::Unavailable(format!("{} was closed", self.path.display()));
             self.newest.wait_for(|newest| *newest > after).await.map_err(|_| closed())?;
             let database = self.database.upgrade().ok_or_else(closed)?;
-            let read = spawn_blocking(move || store::read(&database, after, CHUNK)).await;
+            let read = spawn_blocking(move || read::read(&database, after, CHUNK)).await;
             let read = read.unwrap_or_else(|died| Err(died.to_string()));
             let unreadable = |why| PortError::Unusable(format!("{}: {why}", self.path.display()));
             self.read = read.map_err(unreadable)?.into();
@@ -196,6 +233,12 @@ impl FileTail {
 
 impl Tail for FileTail {
     fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(async { Ok(self.entry().await?.entry) })
+    }
+}
+
+impl StoredTail for FileTail {
+    fn next(&mut self) -> Answer<'_, Result<Stored, PortError>> {
         Box::pin(self.entry())
     }
 }

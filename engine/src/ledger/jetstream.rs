@@ -2,6 +2,7 @@
 //! `Nats-Expected-Last-Subject-Sequence`; what an unanswered append came to is settled by a fence ([`append`]).
 
 mod append;
+mod draft;
 mod shelf;
 mod stream;
 mod tail;
@@ -14,8 +15,10 @@ use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Shelf, Tail, Write};
 use jiff::Timestamp;
 
+use super::stored::{Store, StoredTail};
 use crate::nats;
 use append::Appender;
+pub use draft::StreamDraft;
 use stream::Home;
 use tail::JetStreamTail;
 
@@ -37,6 +40,7 @@ impl Default for Options {
 pub struct JetStreamLedger {
     home: Home,
     appender: Appender,
+    moved: Option<String>,
 }
 
 impl JetStreamLedger {
@@ -66,9 +70,37 @@ impl JetStreamLedger {
         }
     }
 
+    /// Finds the cluster's ledger to be read, even where it was moved away; none when there is none.
+    ///
+    /// # Errors
+    /// As `connect`; a copy that was not finished is not read either.
+    pub async fn reading(client: Client, cluster: &str, options: Options) -> Result<Option<Self>, PortError> {
+        nats::check_cluster(cluster)?;
+        let context = nats::context(client);
+        nats::check_api_level(&context).await?;
+        match Home::find_any(context, cluster, options).await? {
+            Some((home, moved)) => Ok(Some(Self { moved, ..Self::at(home).await? })),
+            None => Ok(None),
+        }
+    }
+
     async fn at(home: Home) -> Result<Self, PortError> {
         let appender = Appender::new(home.clone()).await?;
-        Ok(Self { home, appender })
+        Ok(Self { home, appender, moved: None })
+    }
+
+    /// Where the entries of a ledger go on that was moved.
+    pub fn moved(&self) -> Option<&str> {
+        self.moved.as_deref()
+    }
+
+    async fn tail(&self, after: Revision) -> Result<JetStreamTail, PortError> {
+        let newest = self.home.newest().await?;
+        if after > newest {
+            let name = &self.home.name;
+            return Err(PortError::Unusable(format!("{name} ends at entry {newest}, before entry {after}")));
+        }
+        Ok(JetStreamTail::new(self.home.clone(), after))
     }
 
     /// The stream's name.
@@ -88,14 +120,7 @@ impl Ledger for JetStreamLedger {
     }
 
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
-        Box::pin(async move {
-            let newest = self.home.newest().await?;
-            if after > newest {
-                let name = &self.home.name;
-                return Err(PortError::Unusable(format!("{name} ends at entry {newest}, before entry {after}")));
-            }
-            Ok(Box::new(JetStreamTail::new(self.home.clone(), after)) as Box<dyn Tail>)
-        })
+        Box::pin(async move { Ok(Box::new(self.tail(after).await?) as Box<dyn Tail>) })
     }
 
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
@@ -107,6 +132,16 @@ impl Ledger for JetStreamLedger {
     }
 
     fn identity(&self) -> Arc<str> {
-        format!("{} of {}", self.home.name, self.home.created).into()
+        self.home.identity()
+    }
+}
+
+impl Store for JetStreamLedger {
+    fn stored(&self, after: Revision) -> Answer<'_, Result<Box<dyn StoredTail>, PortError>> {
+        Box::pin(async move { Ok(Box::new(self.tail(after).await?) as Box<dyn StoredTail>) })
+    }
+
+    fn oldest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        self.home.first()
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use flyball_core::id::Revision;
 use flyball_core::mark::{Distrust, Mark};
 use flyball_core::ports::{Anchor, Clock, Ledger, PortError};
 
 use crate::anchor::Quarantine;
 use crate::config::{Config, LedgerPlace};
-use crate::ledger::{FileLedger, JetStreamLedger, JetStreamOptions, OpenError};
+use crate::ledger::stored::{Draft, Store};
+use crate::ledger::{FileDraft, FileLedger, JetStreamLedger, JetStreamOptions, OpenError, StreamDraft};
 use crate::ready::Readiness;
 
 /// How often a ledger in quarantine is looked at again.
@@ -43,6 +45,29 @@ impl<'a> Place<'a> {
             }
             Self::File(path) if path.exists() => Some(Arc::new(FileLedger::open(path, clock.clone())?)),
             Self::File(_) => None,
+        })
+    }
+
+    /// The ledger there to be read, even where it was moved away; none when there is none.
+    pub(crate) async fn read(&self, cluster: &str, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Store>>> {
+        Ok(match self {
+            Self::Stream(nats) => {
+                let found = JetStreamLedger::reading(nats.clone(), cluster, JetStreamOptions::default()).await?;
+                found.map(|it| Arc::new(it) as Arc<dyn Store>)
+            }
+            Self::File(path) if path.exists() => Some(Arc::new(FileLedger::reading(path, clock.clone())?)),
+            Self::File(_) => None,
+        })
+    }
+
+    /// A ledger there that is to be filled from `first` on: a new one, or one that was begun for the same `origin`.
+    pub(crate) async fn draft(&self, cluster: &str, origin: &str, first: Revision) -> Result<Box<dyn Draft>> {
+        Ok(match self {
+            Self::Stream(nats) => {
+                let options = JetStreamOptions::default();
+                Box::new(StreamDraft::begin(nats.clone(), cluster, options, origin, first).await?)
+            }
+            Self::File(path) => Box::new(FileDraft::begin(path, origin)?),
         })
     }
 

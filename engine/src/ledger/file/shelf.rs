@@ -9,7 +9,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use tokio::task::spawn_blocking;
 
 use super::FileLedger;
-use super::store::{ENTRIES, TOPICS};
+use super::store::{BESIDE, ENTRIES, TOPICS};
 
 /// Revision to sum and body. A file that never had one has no such table.
 const CHECKPOINTS: TableDefinition<u64, &[u8]> = TableDefinition::new("checkpoints");
@@ -116,6 +116,8 @@ fn sweep(database: &Database, before: Revision) -> Result<bool, redb::Error> {
                 topics.remove(topic)?;
             }
         }
+        // Only a file that was copied from a stream has any.
+        transaction.open_table(BESIDE)?.retain_in(first..end, |_, _| false)?;
         end < before.0
     };
     transaction.commit()?;

@@ -9,21 +9,33 @@ use std::sync::Arc;
 use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
 use flyball_core::ports::{AppendError, Write};
-use flyball_core::record::Entry;
 use flyball_core::wire;
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError,
+    WriteTransaction,
+};
 
-use super::Placed;
+use super::{Placed, read};
+
+/// Time, writer, and whether it is a copy.
+pub(super) type Aside = (&'static str, &'static str, bool);
 
 /// Revision to topic and body. The entry's time is in the body, under its sum.
 pub(super) const ENTRIES: TableDefinition<u64, (&str, &[u8])> = TableDefinition::new("entries");
 /// Topic to its newest revision and that entry's sum.
 pub(super) const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinition::new("topics");
 
-/// `identity` to a name that no other file has.
-const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
+/// `identity` to a name that no other file has; [`UNFINISHED`] and [`MOVED`] where they are.
+pub(super) const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
 const IDENTITY: &str = "identity";
+/// What the file is becoming a copy of: nobody starts on it.
+pub(super) const UNFINISHED: &str = "unfinished";
+/// Where the ledger has gone: nothing is written here any more.
+pub(super) const MOVED: &str = "moved";
+/// Revision to what a copied entry had beside its body: its time, its writer (both may be empty), and whether it is a copy
+/// of a note. A file that was never copied from a stream has no such table.
+pub(super) const BESIDE: TableDefinition<u64, Aside> = TableDefinition::new("beside");
 
 /// Why a ledger's file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +50,22 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong with it.
         detail: String,
+    },
+    /// A copy that was not brought to its end.
+    #[error("the ledger {path} is an unfinished {origin}: run the same command again, or remove the file")]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// What it is a copy of.
+        origin: String,
+    },
+    /// It was moved.
+    #[error("the ledger {path} was moved to {to}: start there")]
+    Moved {
+        /// The file.
+        path: PathBuf,
+        /// Where its entries go on.
+        to: String,
     },
     /// The file system does not let us.
     #[error("the ledger {path} cannot be opened: {source}")]
@@ -64,20 +92,48 @@ pub(super) enum CommitError {
     Unknown(String),
 }
 
-/// Opens the file, making it first when there is none.
-pub(super) fn open(path: &Path) -> Result<(Database, End, Arc<str>), OpenError> {
+/// A file, open.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) end: End,
+    pub(super) identity: Arc<str>,
+    /// What it is an unfinished copy of.
+    pub(super) unfinished: Option<String>,
+    /// Where its entries go on.
+    pub(super) moved: Option<String>,
+}
+
+/// Opens a ledger to be written, making the file first when there is none.
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let opened = open_any(path, None)?;
+    if let Some(origin) = opened.unfinished {
+        return Err(OpenError::Unfinished { path: path.to_owned(), origin });
+    }
+    match opened.moved {
+        Some(to) => Err(OpenError::Moved { path: path.to_owned(), to }),
+        None => Ok(opened),
+    }
+}
+
+/// Opens a file whatever became of it, making it first when there is none, as an unfinished copy of `origin` if one is
+/// named.
+pub(super) fn open_any(path: &Path, origin: Option<&str>) -> Result<Opened, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(found) if found.len() == 0 => return Err(not_a_ledger(path, "it is empty")),
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(io)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, origin).map_err(io)?,
         Err(error) => return Err(io(error)),
     }
     // A file that was cut in the wrong place makes redb panic instead of answering.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = Database::open(path)?;
-        let (end, identity) = (end(&database)?, identity(&database)?);
-        Ok((database, end, identity))
+        let end = end(&database)?;
+        let identity = about(&database, IDENTITY)?;
+        let identity =
+            identity.ok_or_else(|| redb::Error::Corrupted("it does not say which ledger it is".to_owned()))?;
+        let (unfinished, moved) = (about(&database, UNFINISHED)?, about(&database, MOVED)?);
+        Ok(Opened { database, end, identity: identity.into(), unfinished, moved })
     }));
     match opened {
         Ok(Ok(opened)) => Ok(opened),
@@ -96,7 +152,7 @@ pub fn check(path: &Path) -> Result<(), OpenError> {
     if !path.exists() {
         return Ok(());
     }
-    let (mut database, ..) = open(path)?;
+    let Opened { mut database, .. } = open_any(path, None)?;
     // Dropped within, too: closing a damaged file panics.
     match catch_unwind(AssertUnwindSafe(move || database.check_integrity())) {
         Ok(Ok(true)) => Ok(()),
@@ -116,7 +172,7 @@ fn not_a_ledger(path: &Path, detail: &str) -> OpenError {
 }
 
 /// Makes the file under another name first: a file that has the name is whole, whenever the process is killed.
-fn create(path: &Path) -> io::Result<()> {
+fn create(path: &Path, origin: Option<&str>) -> io::Result<()> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = tempfile::Builder::new().prefix(".flyball-ledger-").tempfile_in(folder)?;
     let begin = || -> Result<(), redb::Error> {
@@ -125,7 +181,12 @@ fn create(path: &Path) -> io::Result<()> {
         transaction.open_table(ENTRIES)?;
         transaction.open_table(TOPICS)?;
         let name = format!("file {}", uuid::Uuid::now_v7());
-        transaction.open_table(ABOUT)?.insert(IDENTITY, name.as_str())?;
+        let mut about = transaction.open_table(ABOUT)?;
+        about.insert(IDENTITY, name.as_str())?;
+        if let Some(origin) = origin {
+            about.insert(UNFINISHED, origin)?;
+        }
+        drop(about);
         Ok(transaction.commit()?)
     };
     begin().map_err(io::Error::other)?;
@@ -137,10 +198,9 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-fn identity(database: &Database) -> Result<Arc<str>, redb::Error> {
+fn about(database: &Database, what: &str) -> Result<Option<String>, redb::Error> {
     let about = database.begin_read()?.open_table(ABOUT)?;
-    let name = about.get(IDENTITY)?.map(|it| it.value().into());
-    name.ok_or_else(|| redb::Error::Corrupted("it does not say which ledger it is".to_owned()))
+    Ok(about.get(what)?.map(|it| it.value().to_owned()))
 }
 
 fn end(database: &Database) -> Result<End, redb::Error> {
@@ -151,7 +211,8 @@ fn end(database: &Database) -> Result<End, redb::Error> {
         return Ok(End { revision: Revision(0), at: Timestamp::MIN });
     };
     let (revision, (topic, body)) = (revision.value(), entry.value());
-    let entry = decode(revision, topic, body).map_err(redb::Error::Corrupted)?;
+    let beside = beside(&transaction)?.map(|it| read::beside(&it, revision)).transpose()?.unwrap_or_default();
+    let entry = read::decode(revision, topic, body, beside).map_err(redb::Error::Corrupted)?.entry;
     Ok(End { revision: entry.revision, at: entry.at })
 }
 
@@ -164,6 +225,12 @@ pub(super) fn commit(
 ) -> Result<(Vec<Placed>, End), CommitError> {
     let refused = |error: redb::Error| CommitError::Refused(error.to_string());
     let transaction = database.begin_write().map_err(|error| refused(error.into()))?;
+    let about = transaction.open_table(ABOUT).map_err(|error| refused(error.into()))?;
+    let moved = about.get(MOVED).map_err(|error| refused(error.into()))?.map(|it| it.value().to_owned());
+    if let Some(to) = moved {
+        return Err(CommitError::Refused(format!("it was moved to {to}")));
+    }
+    drop(about);
     let at = now.max(end.at);
     let (placed, revision) = stage(&transaction, writes, end.revision, at).map_err(refused)?;
     if revision == end.revision {
@@ -198,6 +265,14 @@ fn stage(
     Ok((placed, newest))
 }
 
+/// What lies beside copied entries, if any does.
+pub(super) fn beside(transaction: &ReadTransaction) -> Result<Option<ReadOnlyTable<u64, Aside>>, redb::Error> {
+    match transaction.open_table(BESIDE) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
 fn head(topics: &Table<'_, &str, (u64, [u8; 16])>, topic: &str) -> Result<Head, redb::Error> {
     let found = topics.get(topic)?.map(|found| found.value());
     Ok(found.map_or_else(Head::default, |(revision, sum)| Head { revision: Revision(revision), sum: sum.into() }))
@@ -214,40 +289,4 @@ fn prev(write: &Write, found: Head) -> Result<Sum, AppendError> {
         ))),
         Some(_) => Err(AppendError::Lost),
     }
-}
-
-/// Up to `limit` entries after `after`, in order. An error says which one is missing or cannot be read; it comes only when
-/// nothing before that entry is left to return.
-pub(super) fn read(database: &Database, after: Revision, limit: usize) -> Result<Vec<Entry>, String> {
-    let mut found: Vec<Entry> = Vec::new();
-    let mut walk = || -> Result<Option<String>, redb::Error> {
-        let entries = database.begin_read()?.open_table(ENTRIES)?;
-        // What is read from the beginning begins where the last purge left it.
-        let first = if after.0 == 0 { entries.first()?.map_or(1, |(first, _)| first.value()) } else { after.0 + 1 };
-        for (expected, row) in (first..).zip(entries.range(first..)?).take(limit) {
-            let (revision, entry) = row?;
-            let (topic, body) = entry.value();
-            if revision.value() != expected {
-                return Ok(Some(format!("entry {expected} is missing")));
-            }
-            match decode(expected, topic, body) {
-                Ok(entry) => found.push(entry),
-                Err(why) => return Ok(Some(why)),
-            }
-        }
-        Ok(None)
-    };
-    let trouble = walk().unwrap_or_else(|error| Some(error.to_string()));
-    match trouble {
-        Some(why) if found.is_empty() => Err(why),
-        _ => Ok(found),
-    }
-}
-
-fn decode(revision: u64, topic: &str, body: &[u8]) -> Result<Entry, String> {
-    let bad = |why: String| format!("entry {revision} cannot be read: {why}");
-    let topic = wire::topic(topic).ok_or_else(|| bad(format!("it belongs to {topic:?}")))?;
-    let wire::Opened { prev, sum, at, record } = wire::open(topic, body).map_err(bad)?;
-    let at = at.ok_or_else(|| bad("it has no time".to_owned()))?;
-    Ok(Entry { revision: Revision(revision), at, topic, prev, sum, record })
 }

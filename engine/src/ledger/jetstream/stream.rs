@@ -1,5 +1,7 @@
 //! The ledger's stream: how it has to be configured, and that it is still the same one.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use flyball_core::id::Revision;
@@ -11,6 +13,10 @@ use jiff::Timestamp;
 use super::Options;
 use crate::nats;
 
+/// In the stream's metadata: what it is becoming a copy of. Nobody starts on it.
+pub(super) const UNFINISHED: &str = "flyball.dev/unfinished";
+/// In the stream's metadata: where the ledger has gone. Such a stream is sealed.
+pub(super) const MOVED: &str = "flyball.dev/moved";
 /// JetStream's word for no limit.
 const UNLIMITED: i64 = -1;
 
@@ -49,6 +55,22 @@ impl Home {
         found.map(|info| Self::checked(context, cluster, &wanted, &info)).transpose()
     }
 
+    /// Finds the stream to be read, even where the ledger was moved away from it; with it, where to.
+    pub(super) async fn find_any(
+        context: Context,
+        cluster: &str,
+        options: Options,
+    ) -> Result<Option<(Self, Option<String>)>, PortError> {
+        let wanted = wanted(cluster, options);
+        let Some(mut info) = nats::find_stream(&context, &wanted.name).await? else { return Ok(None) };
+        let Some(moved) = info.config.metadata.get(MOVED).cloned() else {
+            return Ok(Some((Self::checked(context, cluster, &wanted, &info)?, None)));
+        };
+        info.config.metadata.clear();
+        info.config.sealed = false;
+        Ok(Some((Self::checked(context, cluster, &wanted, &info)?, Some(moved))))
+    }
+
     /// Makes the stream, or finds the one that somebody made meanwhile.
     pub(super) async fn make(context: Context, cluster: &str, options: Options) -> Result<Self, PortError> {
         let wanted = wanted(cluster, options);
@@ -56,8 +78,16 @@ impl Home {
         Self::checked(context, cluster, &wanted, &info)
     }
 
-    fn checked(context: Context, cluster: &str, wanted: &Config, info: &Info) -> Result<Self, PortError> {
+    pub(super) fn checked(context: Context, cluster: &str, wanted: &Config, info: &Info) -> Result<Self, PortError> {
         let name = wanted.name.clone();
+        if let Some(origin) = info.config.metadata.get(UNFINISHED) {
+            return Err(PortError::Unusable(format!(
+                "stream {name} is an unfinished {origin}: run the same command again, or remove the stream"
+            )));
+        }
+        if let Some(to) = info.config.metadata.get(MOVED) {
+            return Err(PortError::Unusable(format!("the ledger in stream {name} was moved to {to}: start there")));
+        }
         let wrong = deviations(wanted, &info.config);
         if !wrong.is_empty() {
             let wrong = wrong.join(", ");
@@ -65,6 +95,11 @@ impl Home {
         }
         let created = nats::timestamp(info.created);
         Ok(Self { context, name, created, cluster: cluster.to_owned(), prefix: prefix(cluster) })
+    }
+
+    /// Which ledger it is.
+    pub(super) fn identity(&self) -> Arc<str> {
+        format!("{} of {}", self.name, self.created).into()
     }
 
     /// The subject of a topic.
@@ -100,7 +135,7 @@ fn prefix(cluster: &str) -> String {
     format!("flyball.ledger.{cluster}.")
 }
 
-fn wanted(cluster: &str, options: Options) -> Config {
+pub(super) fn wanted(cluster: &str, options: Options) -> Config {
     Config {
         name: format!("FLYBALL_LEDGER_{cluster}"),
         description: Some("Flyball's ledger: every decision, append-only".to_owned()),

@@ -9,14 +9,18 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use backon::Retryable;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, PortError, Tail};
-use flyball_core::record::{Entry, Record, Topic};
-use flyball_core::wire::{self, Opened};
+use flyball_core::record::{Entry, Topic};
+use flyball_core::wire;
 use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::append::WRITER;
 use super::stream::{Home, Missing};
+use crate::ledger::stored::{Beside, Stored, StoredTail};
 use crate::nats;
+
+/// The time of an entry that was brought from another ledger and bears none itself.
+pub(super) const AT: &str = "Flyball-At";
 
 /// Notes whose nonce is remembered. Copies of a note are at most one append's settling apart, 30 s; notes are flushed in
 /// batches, so that this many take longer.
@@ -79,7 +83,7 @@ impl JetStreamTail {
         Self { home, messages: None, place }
     }
 
-    async fn entry(&mut self) -> Result<Entry, PortError> {
+    async fn entry(&mut self) -> Result<Stored, PortError> {
         loop {
             let Some(messages) = &mut self.messages else {
                 self.messages = Some(reader(&self.home, self.place.position + 1).await?);
@@ -107,13 +111,19 @@ impl JetStreamTail {
 
 impl Tail for JetStreamTail {
     fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(async { Ok(self.entry().await?.entry) })
+    }
+}
+
+impl StoredTail for JetStreamTail {
+    fn next(&mut self) -> Answer<'_, Result<Stored, PortError>> {
         Box::pin(self.entry())
     }
 }
 
 impl Place {
-    /// Takes one message; nothing for one that the caller has, or a copy of a note.
-    fn read(&mut self, home: &Home, message: &Message) -> Result<Option<Entry>, PortError> {
+    /// Takes one message; nothing for one that the caller has.
+    fn read(&mut self, home: &Home, message: &Message) -> Result<Option<Stored>, PortError> {
         let unreadable = |why: String| PortError::Unusable(format!("{}: {why}", home.name));
         let info = message.info().map_err(|error| unreadable(error.to_string()))?;
         let sequence = info.stream_sequence;
@@ -127,23 +137,37 @@ impl Place {
         }
         let topic = home.topic(&message.subject);
         let topic = topic.ok_or_else(|| unreadable(format!("entry {sequence} belongs to {}", message.subject)))?;
-        let nonce =
-            message.headers.as_ref().and_then(|headers| headers.get(WRITER)).map(async_nats::HeaderValue::as_str);
-        let known = self.after >= sequence;
-        let opened = if known { None } else { Some(wire::open(topic, &message.payload)) };
-        let opened = opened.transpose();
-        let opened = opened.map_err(|why| unreadable(format!("entry {sequence} cannot be read: {why}")))?;
-        self.position = sequence;
+        let unread = |why: String| unreadable(format!("entry {sequence} cannot be read: {why}"));
+        let beside = beside(message).map_err(unread)?;
+        let (nonce, published) = (beside.writer.clone(), nats::timestamp(info.published));
+        let mut opened = None;
         // An entry that was brought from another ledger keeps the time that it had there.
-        let at = opened.as_ref().and_then(|it| it.at).unwrap_or_else(|| nats::timestamp(info.published));
+        let at = if sequence > self.after {
+            let revision = Revision(sequence);
+            let stored = Stored::open(revision, topic, message.payload.clone(), beside, Some(published));
+            opened.insert(stored.map_err(unread)?).entry.at
+        } else {
+            beside.at.or_else(|| wire::stamp(&message.payload)).unwrap_or(published)
+        };
+        self.position = sequence;
         self.at = self.at.max(at);
-        let copy = topic == Topic::Note && nonce.is_some_and(|it| !self.nonces.insert(it));
+        let copy = topic == Topic::Note && nonce.is_some_and(|it| !self.nonces.insert(&it));
         // A copy says nothing, but whoever waits for its place in the ledger has to see it pass.
-        Ok(opened.map(|Opened { prev, sum, record, .. }| {
-            let record = if copy { Record::Fence } else { record };
-            Entry { revision: Revision(sequence), at: self.at, topic, prev, sum, record }
+        Ok(opened.map(|mut it| {
+            it.entry.at = self.at;
+            if copy {
+                it.silence();
+            }
+            it
         }))
     }
+}
+
+/// What the headers say.
+fn beside(message: &Message) -> Result<Beside, String> {
+    let header = |name: &str| message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str);
+    let at = header(AT).map(|at| at.parse().map_err(|error| format!("its header {AT}: {error}"))).transpose()?;
+    Ok(Beside { at, writer: header(WRITER).map(Into::into), copy: false })
 }
 
 /// A reader of the stream from `sequence` on; it waits until there is one, and fails only when the stream is gone.
