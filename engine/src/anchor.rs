@@ -14,6 +14,7 @@ use jiff::SignedDuration;
 pub use config_map::ConfigMapAnchor;
 pub use file::FileAnchor;
 
+use crate::ledger::Book;
 use crate::pipeline::Engine;
 
 /// How often the ledger is asked whether it still is what was read.
@@ -63,6 +64,24 @@ async fn raise(anchor: &dyn Anchor, ledger: &dyn Ledger, newest: Revision) -> Re
     }
 }
 
+/// Writes down how far a fold had come, whatever has become of its ledger since: called when the process ends, so that its next
+/// start misses what was lost within the minute in which nothing is raised. A mark of another ledger, which a person has
+/// accepted meanwhile, stays.
+///
+/// # Errors
+/// The mark can be read or written by nobody now.
+pub async fn remember(anchor: &dyn Anchor, ledger: Arc<str>, newest: Revision) -> Result<(), PortError> {
+    loop {
+        let before = anchor.read().await?;
+        if before.as_ref().is_some_and(|mark| mark.ledger != ledger || mark.newest >= newest) {
+            return Ok(());
+        }
+        if anchor.write(before, Mark { ledger: ledger.clone(), newest }).await? {
+            return Ok(());
+        }
+    }
+}
+
 /// Looks after the ledger's identity and length for as long as the process lives. Ends only with why it must stop.
 pub async fn keep(ports: Ports, engine: Arc<Engine>) -> String {
     let mut raised: Option<SignedDuration> = None;
@@ -74,7 +93,12 @@ pub async fn keep(ports: Ports, engine: Arc<Engine>) -> String {
                 let marked = Mark { ledger: ports.ledger.identity(), newest: folded };
                 return Quarantine::Distrust(Distrust::Behind { marked, newest }).to_string();
             }
-            Ok(_) | Err(PortError::Unavailable(_) | PortError::Forbidden(_)) => {}
+            Ok(newest) => {
+                if let Err(why) = whole(&engine.book, newest).await {
+                    return format!("{why}; {REMEDY}");
+                }
+            }
+            Err(PortError::Unavailable(_) | PortError::Forbidden(_)) => {}
         }
         let now = engine.clock.monotonic();
         if raised.is_none_or(|at| now - at >= RAISE) {
@@ -86,4 +110,16 @@ pub async fn keep(ports: Ports, engine: Arc<Engine>) -> String {
         }
         engine.clock.sleep(LOOK).await;
     }
+}
+
+/// Whether nobody but us has removed entries. A fold in memory does not need them, and the next start would be refused.
+async fn whole(book: &Book, newest: Revision) -> Result<(), String> {
+    // Removed only behind a note that says so, and that note is in the fold once it contains what was there before.
+    let Some(shelf) = book.shelf() else { return Ok(()) };
+    let Ok(first) = shelf.first().await else { return Ok(()) };
+    if book.history().has_from(first).is_ok() {
+        return Ok(());
+    }
+    book.reached(newest).await;
+    book.history().has_from(first)
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use flyball_core::intent::Writer;
 use flyball_core::policy::PolicySet;
-use flyball_core::ports::Ports;
+use flyball_core::ports::{Anchor, Ports};
 use flyball_core::record::{Record, Started};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
@@ -33,6 +33,8 @@ const PROBE: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), S
 const MAX_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// How long a stop may take: an effect on its way has a timeout of 10 s.
 const GRACE: Duration = Duration::from_secs(20);
+/// How long the last word about the ledger may take: without it, only what was lost within a minute goes unnoticed.
+const REMEMBER: Duration = Duration::from_secs(3);
 
 /// What has to be known to start.
 pub struct Settings {
@@ -54,6 +56,7 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     /// The newest signals.
     pub recent: Arc<Recent>,
+    anchor: Arc<dyn Anchor>,
     tasks: JoinSet<(&'static str, String)>,
     tail: JoinSet<(&'static str, String)>,
 }
@@ -88,6 +91,7 @@ impl App {
             engine: engine.clone(),
             readiness: Arc::new(Readiness::of(&["ledger", "cluster", "signals", "policies", "clock", "heartbeat"])),
             recent: Arc::default(),
+            anchor: ports.anchor.clone(),
             tasks: JoinSet::new(),
             tail: JoinSet::new(),
         };
@@ -156,6 +160,11 @@ impl App {
             tracing::warn!("Stopping took too long; what is open resumes from the ledger");
         }
         self.tasks.shutdown().await;
+        let book = &self.engine.book;
+        let remembering = anchor::remember(&*self.anchor, book.identity(), book.history().revision());
+        if !matches!(tokio::time::timeout(REMEMBER, remembering).await, Ok(Ok(()))) {
+            tracing::warn!("The high-water mark was not raised at the end");
+        }
         self.tail.shutdown().await;
         self.engine.telemetry.shutdown().await;
     }

@@ -11,7 +11,7 @@ pub mod stored;
 mod upkeep;
 
 pub use book::{Book, Halt};
-pub use file::{FileDraft, FileLedger, NotADraft, OpenError, check as check_file};
+pub use file::{FileDraft, FileLedger, NotADraft, OpenError};
 pub use inspect::{Finding, Report, inspect};
 pub use jetstream::{JetStreamLedger, Options as JetStreamOptions, StreamDraft};
 pub use upkeep::{Retention, upkeep};

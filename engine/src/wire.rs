@@ -61,21 +61,23 @@ pub async fn real(
         .nats
         .as_deref()
         .context("`run` needs a NATS server: --nats nats://HOST:4222, or FLYBALL_NATS (`flyball dev` needs none)")?;
-    let nats =
-        patiently("NATS", || async { crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error)) })
-            .await?;
+    let nats = patiently(told, "NATS", || async {
+        crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error))
+    })
+    .await?;
     let kube = connect_kube(config, observer).await?;
     let anchor: Arc<dyn Anchor> = Arc::new(kube.anchor(&config.cluster));
     let place = Place::of(config, nats.clone());
-    let ledger = patiently("the ledger", || ledger::open(&place, &config.cluster, &clock, &*anchor, told)).await?;
-    let signals = patiently("the signals", || async {
+    let ledger =
+        patiently(told, "the ledger", || ledger::open(&place, &config.cluster, &clock, &*anchor, told)).await?;
+    let signals = patiently(told, "the signals", || async {
         Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?)
     })
     .await?;
     // A file has one process, whatever else is on the bus.
     let replicas: Arc<dyn Replicas> = match config.ledger {
         Some(LedgerPlace::File(_)) => Arc::<Alone>::default(),
-        _ => Arc::new(patiently("the replicas", || replicas(config, nats.clone())).await?),
+        _ => Arc::new(patiently(told, "the replicas", || replicas(config, nats.clone())).await?),
     };
     let publish = NatsPublisher::new(nats, config.cluster.clone(), config.namespace.clone());
     let cluster = Arc::new(kube);
@@ -176,12 +178,18 @@ async fn replicas(config: &Config, nats: async_nats::Client) -> Result<JetStream
     Ok(JetStreamReplicas::connect(nats, &config.cluster).await?)
 }
 
-/// Repeats until it works: nothing is lost by trying to connect again. Fails with what waiting does not change.
-async fn patiently<T, F: Future<Output = Result<T>>>(what: &str, attempt: impl FnMut() -> F) -> Result<T> {
+/// Repeats until it works, and says in `readiness` what it waits for: nothing is lost by trying to connect again. Fails with
+/// what waiting does not change.
+async fn patiently<T, F: Future<Output = Result<T>>>(
+    readiness: &Readiness,
+    what: &str,
+    attempt: impl FnMut() -> F,
+) -> Result<T> {
     let policy =
         ExponentialBuilder::default().with_min_delay(RETRY.0).with_max_delay(RETRY.1).with_jitter().without_max_times();
     let told = |error: &anyhow::Error, wait: Duration| {
         tracing::warn!("Cannot reach {what}: {error:#}; trying again in {wait:.1?}");
+        readiness.set("ledger", Err(format!("waiting for {what}: {error:#}")));
     };
     let passing = |error: &anyhow::Error| !ledger::is_permanent(error);
     attempt.retry(policy).when(passing).notify(told).await.with_context(|| format!("{what} cannot be used"))

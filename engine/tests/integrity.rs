@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use flyball::clock::TokioClock;
 use flyball::ledger::{FileLedger, inspect};
-use flyball_core::ports::Ledger;
-use flyball_core::record::Topic;
+use flyball_core::chain::Head;
+use flyball_core::ports::{AppendError, Ledger, PortError};
+use flyball_core::record::{Entry, Topic};
 use flyball_devcluster::free_port;
 use support::ledger::{EMPTY, entries, note, write};
 use support::{DEADLINE, eventually};
@@ -147,12 +148,9 @@ async fn a_file_that_cannot_be_a_ledger_ends_the_process_with_2() {
     assert_eq!(verified.status.code(), Some(1), "{verified:?}");
 }
 
-/// Every flip is found, or changes nothing that is read.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flip_anywhere_in_a_file_is_found_or_says_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, flipped) = (folder.path().join("ledger"), folder.path().join("flipped"));
-    let ledger = FileLedger::open(&path, Arc::new(TokioClock::real())).unwrap();
+/// A ledger of 40 admissions and 40 notes: its bytes, the newest admission, and the entries.
+async fn filled(path: &Path) -> (Vec<u8>, Head, Vec<Entry>) {
+    let ledger = FileLedger::open(path, Arc::new(TokioClock::real())).unwrap();
     let mut head = EMPTY;
     for number in 0..40 {
         head = ledger.append(write(Topic::Admit, head, &format!("entry {number}"))).await.unwrap();
@@ -161,16 +159,30 @@ async fn a_flip_anywhere_in_a_file_is_found_or_says_nothing() {
     let before = entries(&ledger, 0).await;
     drop(ledger);
     let whole = eventually("a closed file", async || {
-        FileLedger::open(&path, Arc::new(TokioClock::real())).ok().map(drop)?;
-        fs::read(&path).ok()
+        FileLedger::open(path, Arc::new(TokioClock::real())).ok().map(drop)?;
+        fs::read(path).ok()
     })
     .await;
-    let (mut refused, mut named, mut nothing) = (0, 0, 0);
+    (whole, head, before)
+}
+
+/// Every flip is found, or changes nothing that is read; and no write is lost to it: it lands, or the file is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flip_anywhere_in_a_file_is_found_or_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let flipped = folder.path().join("flipped");
+    let (whole, head, before) = filled(&folder.path().join("ledger")).await;
     // Most of a young file is empty: the flips are spread over what is written.
     let written: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-    for step in 0..160 {
+    // The table of topics has the newest sum of each as bytes, with its revision before it.
+    let sum = head.sum.bytes();
+    let tables: Vec<usize> = (8..whole.len() - 16).filter(|at| whole[*at..*at + 16] == *sum).collect();
+    assert!(!tables.is_empty());
+    let spread = (0..160).map(|step| written[step * written.len() / 160]);
+    let offsets: Vec<usize> = spread.chain(tables.iter().flat_map(|at| at - 8..at + 16)).collect();
+    let (mut refused, mut named, mut nothing, mut unwritten) = (0, 0, 0, 0);
+    for (step, at) in offsets.iter().copied().enumerate() {
         let mut bytes = whole.clone();
-        let at = written[step * written.len() / 160];
         bytes[at] ^= 1 << (step % 8);
         fs::write(&flipped, &bytes).unwrap();
         let Ok(ledger) = FileLedger::open(&flipped, Arc::new(TokioClock::real())) else {
@@ -178,13 +190,70 @@ async fn a_flip_anywhere_in_a_file_is_found_or_says_nothing() {
             continue;
         };
         let report = timeout(DEADLINE, inspect(&ledger, None, &mut |_, _| ())).await.expect("an end").unwrap();
-        if report.wrong.is_empty() && report.newest == before.len() as u64 {
-            assert_eq!(entries(&ledger, 0).await, before, "at {at}");
-            nothing += 1;
-        } else {
+        if !report.wrong.is_empty() || report.newest != before.len() as u64 {
             named += 1;
+            continue;
+        }
+        assert_eq!(entries(&ledger, 0).await, before, "at {at}");
+        let appended = timeout(DEADLINE, ledger.append(write(Topic::Admit, head, "after"))).await.expect("an answer");
+        match appended {
+            Ok(_) => nothing += 1,
+            Err(AppendError::Lost) => panic!("a flip at {at} loses a compare that nobody has won"),
+            Err(AppendError::Refused(why) | AppendError::Unknown(why)) => {
+                assert!(why.contains("damage") || why.contains("flipped"), "a flip at {at}: {why}");
+                unwritten += 1;
+            }
         }
     }
-    println!("of 160 flips {refused} were refused at the opening, {named} named, {nothing} changed nothing");
-    assert!(refused + named > 20);
+    println!(
+        "of {} flips {refused} were refused at the opening, {named} named by a walk, {unwritten} at the first write, {nothing} changed nothing",
+        offsets.len()
+    );
+    assert!(refused + named > 20 && unwritten > 0);
+}
+
+/// `verify` mends nothing, writes nothing, and names what redb would only have found while it mends.
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_leaves_a_file_as_it_is_and_finds_what_a_walk_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    let (whole, head, _) = filled(&path).await;
+    let verified = ledger(folder.path(), &["verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    assert!(fs::read(&path).unwrap() == whole, "a whole file was changed");
+    let table = (8..whole.len() - 16).find(|at| whole[*at..*at + 16] == *head.sum.bytes()).unwrap();
+    let mut bytes = whole.clone();
+    bytes[table - 8] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let verified = ledger(folder.path(), &["verify"]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(1), "{verified:?}");
+    assert!(said.contains("ledger") && said.contains("wrong: "), "{said}");
+    assert!(fs::read(&path).unwrap() == bytes, "a damaged file was changed");
+}
+
+/// Somebody cuts, removes or replaces the file of a running engine: it takes no more, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_changed_under_a_running_ledger_takes_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let hurt = |what: &str, path: &Path| match what {
+        "changed" => fs::File::options().write(true).open(path).unwrap().set_len(8192).unwrap(),
+        "removed" => fs::remove_file(path).unwrap(),
+        _ => {
+            fs::copy(path, path.with_extension("copy")).unwrap();
+            fs::rename(path.with_extension("copy"), path).unwrap();
+        }
+    };
+    for what in ["changed", "removed", "replaced"] {
+        let path = folder.path().join(what);
+        let ledger = FileLedger::open(&path, Arc::new(TokioClock::real())).unwrap();
+        let head = ledger.append(write(Topic::Admit, EMPTY, "before")).await.unwrap();
+        hurt(what, &path);
+        let newest = ledger.newest().await;
+        assert!(matches!(&newest, Err(PortError::Unusable(why)) if why.contains(what)), "{what}: {newest:?}");
+        for _ in 0..2 {
+            let appended = ledger.append(write(Topic::Admit, head, "after")).await;
+            assert!(matches!(&appended, Err(AppendError::Refused(_))), "{what}: {appended:?}");
+        }
+    }
 }

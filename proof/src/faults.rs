@@ -2,11 +2,13 @@
 //! server's audit log, on a dump of the streams and on the objects, never on the engine's own figures.
 
 mod bed;
+mod damage;
 mod engine;
 mod nats;
 mod rollouts;
 mod servers;
 mod signals;
+mod streams;
 mod targets;
 mod views;
 mod wires;
@@ -56,6 +58,7 @@ pub fn rows() -> Vec<Row> {
     let parts = [
         engine::ROWS,
         nats::ROWS,
+        streams::ROWS,
         signals::ROWS,
         servers::ROWS,
         targets::ROWS,

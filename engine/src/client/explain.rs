@@ -165,7 +165,7 @@ n42-0  DENIED  CooldownActive  restart-on-leak@3f2a  ->  shop/Deployment/cart  r
   x CooldownActive         last action 8f14e45f   until 14:12:11Z (in 5m50s)
     Acting again so soon would hide whether the last action helped. Wait, or shorten `cooldown` in the policy.
   x ConcurrencyLimit       2 of 2 slots used (namespace)
-    As many rollouts as allowed are under way in the cluster or the namespace. The request waits for a slot.
+    As many rollouts as allowed are under way in the cluster or the namespace. The request waits for a slot. One that frees is kept for an undo whose action had given its own back.
   allowed again 14:12:11Z (in 5m50s)   would then: restart
   trace     77d0
 "

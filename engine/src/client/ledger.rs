@@ -18,7 +18,7 @@ use crate::anchor::FileAnchor;
 use crate::cli::ledger::{Accept, At, Kept, Verify};
 use crate::clock::TokioClock;
 use crate::cluster::{KubeCluster, Options};
-use crate::ledger::{OpenError, Report, inspect};
+use crate::ledger::{FileLedger, OpenError, Report, inspect};
 use crate::wire::{Place, is_in_use};
 
 pub(super) use lines::{export, import};
@@ -115,8 +115,11 @@ pub(super) async fn verify(args: Verify) -> Result<Answer, Trouble> {
 }
 
 async fn find(found: &Found<'_>) -> anyhow::Result<Option<Arc<dyn Ledger>>> {
-    if let Place::File(path) = found.place {
-        crate::ledger::check_file(path)?;
+    // A file is left as it is, to the byte: what redb would repair on the way is repaired in memory.
+    if let Place::File(path) = found.place
+        && path.exists()
+    {
+        return Ok(Some(Arc::new(FileLedger::open_unwritten(path, found.clock.clone())?)));
     }
     found.place.find(found.cluster, &found.clock).await
 }

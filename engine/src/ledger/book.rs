@@ -57,18 +57,23 @@ impl Book {
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Self>, impl Future<Output = Halt> + Send + use<>), PortError> {
         let newest = ledger.newest().await?;
-        let (mut folds, first) = Folds::begin(&*ledger, newest).await?;
+        let (mut folds, mut first) = Folds::begin(&*ledger, newest).await?;
+        let from_the_front = folds.history.revision() == Revision::default();
         let lost = |why| PortError::Unusable(Halt::Contradiction(why).to_string());
         if first > newest {
             // There is nothing to read, so nothing would ever say what is missing.
-            folds.complete_from(first).map_err(lost)?;
+            folds.history.has_from(first).map_err(lost)?;
         }
         let mut tail = ledger.follow(folds.history.revision()).await?;
         while folds.history.revision() < newest {
             let entry = tail.next().await?;
+            if from_the_front && folds.history.revision() == Revision::default() {
+                // A server that has dropped a damaged entry at the front goes on saying that it begins there.
+                first = first.max(entry.revision);
+            }
             folds.apply(&entry).map_err(|error| lost(error.to_string()))?;
         }
-        folds.complete_from(first).map_err(lost)?;
+        folds.history.has_from(first).map_err(lost)?;
         let begun = if newest == Revision::default() { Timestamp::MIN } else { folds.history.at() };
         let time = LedgerTime { at: begun, read: clock.monotonic() };
         let book = Arc::new(Self {
@@ -139,8 +144,13 @@ impl Book {
         Ok(())
     }
 
+    /// Which ledger it is the fold of.
+    pub fn identity(&self) -> Arc<str> {
+        self.identity.clone()
+    }
+
     /// Where the ledger keeps its checkpoints.
-    pub(super) fn shelf(&self) -> Option<&dyn Shelf> {
+    pub(crate) fn shelf(&self) -> Option<&dyn Shelf> {
         self.ledger.shelf()
     }
 

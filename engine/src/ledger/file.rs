@@ -5,12 +5,15 @@
 //! still while one runs.
 
 mod draft;
+mod held;
+mod open;
+mod overlay;
 mod read;
 mod shelf;
 mod store;
+mod topics;
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -19,14 +22,15 @@ use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Shelf, Tail, Write};
 use flyball_core::record::{Entry, Topic};
 use jiff::Timestamp;
-use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::stored::{Store, Stored, StoredTail};
 pub use draft::{FileDraft, NotADraft};
-use store::{CommitError, End, Opened};
-pub use store::{OpenError, check};
+use held::Held;
+pub use open::OpenError;
+use open::Opened;
+use store::CommitError;
 
 /// Writes that may wait. An append waits for its answer, so more than this means more than this many tasks that write at
 /// once, and those wait in line for a place.
@@ -42,11 +46,10 @@ type Waiting = (Write, oneshot::Sender<Placed>);
 /// A ledger in one file. Dropping it closes the file, at once or after the transaction that is running; its tails end.
 pub struct FileLedger {
     /// The only lasting strong handle: writer and tails hold weak ones, so that dropping the ledger closes the file.
-    database: Held,
+    held: Arc<Held>,
     queue: mpsc::Sender<Waiting>,
     newest: watch::Receiver<Revision>,
     path: Arc<Path>,
-    identity: Arc<str>,
     moved: Option<String>,
 }
 
@@ -58,7 +61,7 @@ impl FileLedger {
     /// # Errors
     /// The file is in use, cut short, no ledger, or cannot be read: each names the path.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        Ok(Self::serve(path, store::open(path)?, clock))
+        Ok(Self::serve(path, open::open(path)?, clock))
     }
 
     /// Opens the file to be read, even where the ledger was moved away from it.
@@ -66,7 +69,19 @@ impl FileLedger {
     /// # Errors
     /// As `open`; a copy that was not finished is not read either.
     pub fn reading(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let opened = store::open_any(path, None)?;
+        let opened = open::open_any(path, None)?;
+        match opened.unfinished {
+            Some(origin) => Err(OpenError::Unfinished { path: path.to_owned(), origin }),
+            None => Ok(Self::serve(path, opened, clock)),
+        }
+    }
+
+    /// As `reading`, compares every page with its checksum, and never writes to the file: what is appended is kept in memory.
+    ///
+    /// # Errors
+    /// As `reading`, and a page is damaged.
+    pub fn open_unwritten(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let opened = open::open_unwritten(path)?;
         match opened.unfinished {
             Some(origin) => Err(OpenError::Unfinished { path: path.to_owned(), origin }),
             None => Ok(Self::serve(path, opened, clock)),
@@ -74,12 +89,12 @@ impl FileLedger {
     }
 
     fn serve(path: &Path, opened: Opened, clock: Arc<dyn Clock>) -> Self {
-        let Opened { database, end, identity, moved, .. } = opened;
-        let database = Arc::new(database);
+        let (path, moved): (Arc<Path>, _) = (path.into(), opened.moved.clone());
+        let (published, newest) = watch::channel(opened.end.revision);
+        let held = Arc::new(Held::new(path.clone(), opened));
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (published, newest) = watch::channel(end.revision);
-        tokio::spawn(write(waiting, Arc::downgrade(&database), end, published, clock));
-        Self { database: Held(Some(database)), queue, newest, path: path.into(), identity, moved }
+        tokio::spawn(write(waiting, Arc::downgrade(&held), published, clock));
+        Self { held, queue, newest, path, moved }
     }
 
     /// Where the entries of a ledger go on that was moved.
@@ -94,7 +109,7 @@ impl FileLedger {
             return Err(PortError::Unusable(format!("{path} ends at entry {newest}, before entry {after}")));
         }
         Ok(FileTail {
-            database: Arc::downgrade(&self.database.handle()),
+            held: Arc::downgrade(&self.held),
             newest: self.newest.clone(),
             after,
             read: VecDeque::new(),
@@ -113,29 +128,10 @@ impl FileLedger {
     }
 }
 
-/// The file, open. Closing one that is damaged makes redb panic; what it would have written is not needed.
-struct Held(Option<Arc<Database>>);
-
-impl Held {
-    fn handle(&self) -> Arc<Database> {
-        self.0.clone().expect("it is taken only when the ledger is dropped")
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let database = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
-            tracing::error!("The ledger's file is damaged: it could not be closed in order");
-        }
-    }
-}
-
 /// The one writer. It ends when the ledger is dropped.
 async fn write(
     mut waiting: mpsc::Receiver<Waiting>,
-    database: Weak<Database>,
-    mut end: End,
+    held: Weak<Held>,
     newest: watch::Sender<Revision>,
     clock: Arc<dyn Clock>,
 ) {
@@ -143,14 +139,13 @@ async fn write(
     let (wall, begun) = (clock.now(), clock.monotonic());
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let Some(database) = database.upgrade() else { return };
+        let Some(held) = held.upgrade() else { return };
         let (writes, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let now = wall.saturating_add(clock.monotonic() - begun).unwrap_or(Timestamp::MAX);
-        let outcome = spawn_blocking(move || store::commit(&database, &writes, end, now)).await;
-        let outcome = outcome.unwrap_or_else(|died| Err(CommitError::Unknown(died.to_string())));
-        match outcome {
-            Ok((placed, reached)) => {
-                end = reached;
+        let commit = move || held.transact(|database, end| store::commit(database, &writes, end, now));
+        let outcome = spawn_blocking(commit).await;
+        match outcome.unwrap_or_else(|died| Err(CommitError::Unknown(died.to_string()))) {
+            Ok((placed, end)) => {
                 newest.send_replace(end.revision);
                 // Who has stopped waiting no longer wants to know.
                 for (answer, placed) in answers.into_iter().zip(placed) {
@@ -180,7 +175,10 @@ impl Ledger for FileLedger {
     }
 
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
-        Box::pin(async { Ok(*self.newest.borrow()) })
+        Box::pin(async {
+            self.held.untouched().map_err(PortError::Unusable)?;
+            Ok(*self.newest.borrow())
+        })
     }
 
     fn shelf(&self) -> Option<&dyn Shelf> {
@@ -188,7 +186,7 @@ impl Ledger for FileLedger {
     }
 
     fn identity(&self) -> Arc<str> {
-        self.identity.clone()
+        self.held.identity()
     }
 }
 
@@ -205,7 +203,7 @@ impl Store for FileLedger {
 /// Reads the file whenever the writer says that there is more, so it cannot miss an entry. `next` may be dropped halfway:
 /// only an entry that was returned counts as read.
 struct FileTail {
-    database: Weak<Database>,
+    held: Weak<Held>,
     newest: watch::Receiver<Revision>,
     after: Revision,
     read: VecDeque<Stored>,
@@ -222,7 +220,8 @@ impl FileTail {
             let after = self.after;
             let closed = || PortError::Unavailable(format!("{} was closed", self.path.display()));
             self.newest.wait_for(|newest| *newest > after).await.map_err(|_| closed())?;
-            let database = self.database.upgrade().ok_or_else(closed)?;
+            let held = self.held.upgrade().ok_or_else(closed)?;
+            let database = held.handle().map_err(PortError::Unavailable)?;
             let read = spawn_blocking(move || read::read(&database, after, CHUNK)).await;
             let read = read.unwrap_or_else(|died| Err(died.to_string()));
             let unreadable = |why| PortError::Unusable(format!("{}: {why}", self.path.display()));

@@ -125,13 +125,4 @@ impl Folds {
         let same = entry.head() == head;
         Ok(if same { Ok(()) } else { Err(format!("entry {} is another one than it was", head.revision)) })
     }
-
-    /// Whether everything that is missing before `first` was given up by ourselves.
-    pub(super) fn complete_from(&self, first: Revision) -> Result<(), String> {
-        let left = self.history.purged().max(Revision(1));
-        if first <= left {
-            return Ok(());
-        }
-        Err(format!("entries {left} to {} are missing, and it was not us who removed them", first.0 - 1))
-    }
 }

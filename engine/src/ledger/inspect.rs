@@ -10,7 +10,7 @@ use flyball_core::history::History;
 use flyball_core::id::Revision;
 use flyball_core::mark::Mark;
 use flyball_core::ports::{Ledger, PortError};
-use flyball_core::record::{Entry, Topic};
+use flyball_core::record::{Entry, Record, Topic};
 use serde::Serialize;
 
 /// Findings after which the walk ends: by then the ledger is lost, and each costs a reader of its own.
@@ -96,7 +96,7 @@ pub async fn inspect(
     if let Some(Err(distrust)) = mark.map(|it| it.agrees(&identity, newest)) {
         report.found(None, distrust.to_string());
     }
-    let mut walk = Walk { history: Some(History::default()), heads: BTreeMap::new(), at: Revision::default() };
+    let mut walk = Walk { history: Some(History::default()), ..Walk::default() };
     let mut tail = ledger.follow(walk.at).await?;
     while walk.at < newest && report.wrong.len() < MOST {
         match tail.next().await {
@@ -115,23 +115,40 @@ pub async fn inspect(
             tell(walk.at.0, newest.0);
         }
     }
+    if let Some(shelf) = ledger.shelf() {
+        // A server that has dropped a damaged entry at the front goes on saying that it begins there.
+        walk.front(shelf.first().await?.max(Revision(report.oldest)), &mut report);
+    }
     Ok(report)
 }
 
+#[derive(Default)]
 struct Walk {
     /// The fold, for as long as nothing was wrong: what cannot follow is told only of a whole past.
     history: Option<History>,
     heads: BTreeMap<Topic, Head>,
     at: Revision,
+    /// What the newest note about a removal of ours says was left.
+    purged: Revision,
 }
 
 impl Walk {
+    /// What is missing at the front was given up by us, behind a note, or by somebody else.
+    fn front(&self, first: Revision, report: &mut Report) {
+        if let Err(why) = History::whole_from(self.purged, first) {
+            report.wrong.insert(0, Finding { entry: None, what: why });
+        }
+    }
+
     fn entry(&mut self, entry: &Entry, report: &mut Report) {
         if report.oldest == 0 {
             report.oldest = entry.revision.0;
         }
         self.at = entry.revision;
         report.whole += 1;
+        if let Record::Purged { before } = entry.record {
+            self.purged = self.purged.max(before);
+        }
         let before = (entry.topic != Topic::Note).then(|| self.heads.insert(entry.topic, entry.head())).flatten();
         if let Some(before) = before.filter(|it| it.sum != entry.prev) {
             report.found(

@@ -69,6 +69,8 @@ pub enum NatsAct {
     CutAfter,
     /// From here on nothing passes on this connection, in either direction, and nobody is told.
     BlackHole,
+    /// It arrives with these bytes of its frame changed by the function, in place.
+    Rewrite(fn(&mut [u8])),
     /// It passes; this is done with the first answer to it, and the rule's calls are made for the answer.
     Answer(Box<NatsAct>),
 }
@@ -307,6 +309,11 @@ impl Lane<'_> {
             NatsAct::Twice => {
                 to.write_all(&raw).await?;
                 to.write_all(&raw).await?;
+            }
+            NatsAct::Rewrite(change) => {
+                let mut changed = raw.to_vec();
+                change(&mut changed);
+                to.write_all(&changed).await?;
             }
             NatsAct::CutBefore => return Ok(true),
             NatsAct::CutAfter => {

@@ -1,6 +1,6 @@
 //! What a rig reads from the ledger's stream, with a client of its own.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use flyball::ledger::{JetStreamLedger, JetStreamOptions};
 use flyball_core::history::History;
 use flyball_core::id::Revision;
@@ -28,7 +28,9 @@ impl Rig {
     pub fn read_entries(&self) -> Result<Vec<Entry>> {
         self.runtime.block_on(async {
             let client = async_nats::connect(&self.nats_url).await?;
-            let ledger = JetStreamLedger::connect(client, &self.name, JetStreamOptions::default()).await?;
+            // Found, never made: a rig must not bring back what a row has taken away.
+            let ledger = JetStreamLedger::find(client, &self.name, JetStreamOptions::default()).await?;
+            let ledger = ledger.context("there is no ledger")?;
             let newest = ledger.newest().await?;
             let mut tail = ledger.follow(Revision::default()).await?;
             let mut entries: Vec<Entry> = Vec::new();

@@ -131,10 +131,33 @@ impl Replica {
         Ok(())
     }
 
+    /// Its exit code, once it has ended by itself; it may be launched again then.
+    ///
+    /// # Errors
+    /// It runs, or was ended by a signal.
+    pub fn exit_code(&self) -> Result<i32> {
+        let mut slot = self.lock();
+        let child = slot.as_mut().with_context(|| format!("replica {} was not started", self.name))?;
+        let ended = child.try_wait().context("looking at the replica")?;
+        let ended = ended.with_context(|| format!("replica {} runs", self.name))?;
+        *slot = None;
+        ended.code().with_context(|| format!("replica {}: {ended}", self.name))
+    }
+
+    /// The file that is its ledger, where it was given one.
+    pub fn ledger(&self) -> Option<String> {
+        let at = self.arguments.iter().position(|it| it == "--ledger")?;
+        self.arguments.get(at + 1).map(|it| it.to_string_lossy().into_owned())
+    }
+
+    /// What it has said on stderr, of all its starts.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of its log, newest first.
     pub fn last_words(&self, lines: usize) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().rev().take(lines).collect::<Vec<_>>().join("\n")
+        self.said().lines().rev().take(lines).collect::<Vec<_>>().join("\n")
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Child>> {

@@ -9,6 +9,26 @@ impl History {
         self.purged
     }
 
+    /// Whether everything that is missing before `first`, the oldest entry of the ledger, was given up by ourselves.
+    ///
+    /// # Errors
+    /// Which entries somebody else has removed.
+    pub fn has_from(&self, first: Revision) -> Result<(), String> {
+        Self::whole_from(self.purged, first)
+    }
+
+    /// The same of a ledger whose newest note about a removal says that what lies before `purged` was given up.
+    ///
+    /// # Errors
+    /// Which entries somebody else has removed.
+    pub fn whole_from(purged: Revision, first: Revision) -> Result<(), String> {
+        let left = purged.max(Revision(1));
+        if first <= left {
+            return Ok(());
+        }
+        Err(format!("entries {left} to {} are missing, and it was not us who removed them", first.0 - 1))
+    }
+
     /// The oldest entry that an intent, a pause or a waiter of this fold began with, and never later than the newest
     /// admission, which the next one is compared with. What lies before it and is older than [`super::KEEP`] can be purged:
     /// a fold of the rest is the same fold.

@@ -10,8 +10,9 @@ use flyball_core::wire;
 use redb::{Database, WriteTransaction};
 use tokio::task::spawn_blocking;
 
+use super::open::{self, OpenError, Opened};
 use super::read;
-use super::store::{self, ABOUT, BESIDE, ENTRIES, OpenError, Opened, TOPICS, UNFINISHED};
+use super::store::{ABOUT, BESIDE, ENTRIES, TOPICS, UNFINISHED};
 use crate::ledger::stored::{Beside, Draft, Stored};
 
 /// A file that nobody starts on.
@@ -39,7 +40,7 @@ impl FileDraft {
     /// # Errors
     /// It is anything else.
     pub fn begin(path: &Path, origin: &str) -> Result<Self, NotADraft> {
-        let Opened { database, end, identity, unfinished, moved } = store::open_any(path, Some(origin))?;
+        let Opened { database, end, identity, unfinished, moved } = open::open_any(path, Some(origin))?;
         let database = Arc::new(database);
         match unfinished {
             Some(same) if same == origin => {}

@@ -6,7 +6,7 @@ use flyball_core::chain::Sum;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, Checkpoint, PortError, Shelf};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::FileLedger;
 use super::store::{BESIDE, ENTRIES, TOPICS};
@@ -21,8 +21,25 @@ impl FileLedger {
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, PortError> {
-        let database = self.database.handle();
+        let database = self.held.handle().map_err(PortError::Unavailable)?;
         let done = spawn_blocking(move || work(&database).map_err(|error| error.to_string())).await;
+        self.done(done)
+    }
+
+    /// The same, for what writes.
+    async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let held = self.held.clone();
+        let done = spawn_blocking(move || {
+            let done = held.transact(|database, end| Ok((work(database).map_err(|error| error.to_string())?, end)));
+            done.map(|(done, _)| done)
+        });
+        self.done(done.await)
+    }
+
+    fn done<T>(&self, done: Result<Result<T, String>, JoinError>) -> Result<T, PortError> {
         let done = done.unwrap_or_else(|died| Err(died.to_string()));
         done.map_err(|why| PortError::Unavailable(format!("{}: {why}", self.path.display())))
     }
@@ -52,12 +69,12 @@ impl Shelf for FileLedger {
     }
 
     fn keep(&self, checkpoint: Checkpoint) -> Answer<'_, Result<(), PortError>> {
-        Box::pin(self.blocking(move |database| keep(database, &checkpoint)))
+        Box::pin(self.transact(move |database| keep(database, &checkpoint)))
     }
 
     fn purge(&self, before: Revision) -> Answer<'_, Result<(), PortError>> {
         Box::pin(async move {
-            while self.blocking(move |database| sweep(database, before)).await? {}
+            while self.transact(move |database| sweep(database, before)).await? {}
             Ok(())
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy, StorageType};
 use flyball_core::id::Revision;
 use flyball_core::ports::PortError;
 use flyball_core::record::Topic;
@@ -115,6 +115,14 @@ impl Home {
     /// The newest sequence that the stream has given.
     pub(super) async fn newest(&self) -> Result<Revision, PortError> {
         Ok(Revision(self.info().await?.state.last_sequence))
+    }
+
+    /// Whether there is nothing from `sequence` on, as far as the server tells.
+    pub(super) async fn is_empty_from(&self, sequence: u64) -> bool {
+        let Ok(stream) = self.context.get_stream_no_info(&self.name).await else { return false };
+        let all = format!("{}>", self.prefix);
+        let next = stream.raw_message_builder().next_by_subject(all).sequence(sequence).send().await;
+        next.is_err_and(|error| error.kind() == RawMessageErrorKind::NoMessageFound)
     }
 
     /// The stream as it is, if it is still the one that we found.

@@ -31,6 +31,8 @@ const BATCH: usize = 512;
 const EXPIRES: Duration = Duration::from_secs(10);
 /// An idle server says so this often; silence for twice as long means that the reader is not served any more.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long nothing may come before the stream is asked whether there is nothing more.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long the server keeps a reader that nobody asks for: longer than a short loss of the connection.
 const READER_KEPT: Duration = Duration::from_secs(30);
 
@@ -89,7 +91,11 @@ impl JetStreamTail {
                 self.messages = Some(reader(&self.home, self.place.position + 1).await?);
                 continue;
             };
-            match messages.next().await {
+            let Ok(message) = tokio::time::timeout(SILENCE, messages.next()).await else {
+                self.place.missing(&self.home).await?;
+                continue;
+            };
+            match message {
                 Some(Ok(message)) => match self.place.read(&self.home, &message) {
                     Ok(Some(entry)) => return Ok(entry),
                     Ok(None) => {}
@@ -122,6 +128,21 @@ impl StoredTail for JetStreamTail {
 }
 
 impl Place {
+    /// Whether the stream has given places after this one that hold nothing: a server that finds its newest entry damaged drops
+    /// it, and goes on counting from there. Without an answer nothing is concluded.
+    async fn missing(&self, home: &Home) -> Result<(), PortError> {
+        let newest = match home.info().await {
+            Ok(info) => info.state.last_sequence,
+            Err(Missing::Unreachable(_)) => return Ok(()),
+            Err(gone) => return Err(gone.into()),
+        };
+        let next = self.position.max(self.after) + 1;
+        if newest < next || !home.is_empty_from(next).await {
+            return Ok(());
+        }
+        Err(PortError::Unusable(format!("{}: entries {next} to {newest} are missing", home.name)))
+    }
+
     /// Takes one message; nothing for one that the caller has.
     fn read(&mut self, home: &Home, message: &Message) -> Result<Option<Stored>, PortError> {
         let unreadable = |why: String| PortError::Unusable(format!("{}: {why}", home.name));
