@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 pub use config_map::ConfigMapAnchor;
 pub use file::FileAnchor;
 
-use crate::ledger::Book;
+use crate::ledger::{Book, START_THERE};
 use crate::pipeline::Engine;
 
 /// How often the ledger is asked whether it still is what was read.
@@ -88,6 +88,7 @@ pub async fn keep(ports: Ports, engine: Arc<Engine>) -> String {
     loop {
         let folded = engine.book.history().revision();
         match ports.ledger.newest().await {
+            Err(PortError::Unusable(why)) if why.ends_with(START_THERE) => return why,
             Err(PortError::Unusable(why)) => return format!("{why}; {REMEDY}"),
             Ok(newest) if newest < folded => {
                 let marked = Mark { ledger: ports.ledger.identity(), newest: folded };
@@ -102,6 +103,7 @@ pub async fn keep(ports: Ports, engine: Arc<Engine>) -> String {
         }
         let now = engine.clock.monotonic();
         if raised.is_none_or(|at| now - at >= RAISE) {
+            let _marking = engine.book.no_marking().await;
             match raise(&*ports.anchor, &*ports.ledger, folded).await {
                 Ok(()) => raised = Some(now),
                 Err(Quarantine::Distrust(distrust)) => return Quarantine::Distrust(distrust).to_string(),

@@ -78,7 +78,7 @@ pub enum ClientCommand {
     #[command(after_help = "Examples:
   flyball resolve 8f14e45f --as absent --reason \"cluster restored from backup\"")]
     Resolve(Resolve),
-    /// Verify, accept, export or import the ledger itself
+    /// Verify, accept, copy or move the ledger itself
     #[command(subcommand)]
     Ledger(ledger::Ledger),
     /// Send or check signals

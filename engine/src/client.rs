@@ -107,6 +107,7 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         ClientCommand::Ledger(Ledger::Accept(args)) => ledger::accept(args).await,
         ClientCommand::Ledger(Ledger::Export(args)) => ledger::export(args).await,
         ClientCommand::Ledger(Ledger::Import(args)) => ledger::import(args).await,
+        ClientCommand::Ledger(Ledger::Migrate(args)) => ledger::migrate(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
     }
 }

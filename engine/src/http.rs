@@ -6,6 +6,7 @@ mod bounds;
 mod decisions;
 mod hands;
 mod health;
+mod ledger;
 mod openapi;
 mod pauses;
 mod policies;
@@ -19,6 +20,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
+use flyball_core::ports::Anchor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -27,6 +29,7 @@ pub use auth::{Auth, Secret};
 pub use problem::{Kind as ProblemKind, Problem};
 
 use crate::intake::Reader;
+use crate::migration::Migrator;
 use crate::pipeline::Engine;
 use crate::publish::Publish;
 use crate::ready::Readiness;
@@ -51,6 +54,8 @@ pub struct Api {
     pub readiness: Arc<Readiness>,
     /// The metrics as OpenMetrics text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// How the ledger moves, and the mark with it; none where it cannot.
+    pub migrator: Option<(Arc<Migrator>, Arc<dyn Anchor>)>,
     /// Who may change something.
     pub auth: Auth,
 }
@@ -76,6 +81,7 @@ fn calls() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/decisions/{id}", get(decisions::why)),
         ("/v1/decisions/{id}/cancel", post(hands::cancel)),
         ("/v1/decisions/{id}/resolve", post(hands::resolve)),
+        ("/v1/ledger/migrate", get(ledger::migration).post(ledger::migrate)),
         ("/v1/policies", get(policies::list)),
         ("/v1/pauses", get(pauses::list).post(pauses::pause).delete(pauses::resume_scope)),
         ("/v1/pauses/{id}", delete(pauses::resume)),

@@ -7,11 +7,17 @@ mod file;
 mod folds;
 mod inspect;
 mod jetstream;
+pub mod migration;
 pub mod stored;
+mod switch;
 mod upkeep;
+
+/// What ends the refusal of a ledger that was moved.
+pub(crate) const START_THERE: &str = "start there";
 
 pub use book::{Book, Halt};
 pub use file::{FileDraft, FileLedger, NotADraft, OpenError};
 pub use inspect::{Finding, Report, inspect};
 pub use jetstream::{JetStreamLedger, Options as JetStreamOptions, StreamDraft};
+pub use switch::Switch;
 pub use upkeep::{Retention, upkeep};

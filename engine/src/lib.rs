@@ -14,6 +14,7 @@ pub mod http;
 pub mod intake;
 pub mod journal;
 pub mod ledger;
+pub mod migration;
 pub mod nats;
 pub mod notes;
 pub mod pipeline;

@@ -4,6 +4,7 @@
 mod alone;
 mod jetstream;
 mod peers;
+mod switch;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use jiff::SignedDuration;
 pub use alone::Alone;
 pub use jetstream::JetStreamReplicas;
 pub use peers::Peers;
+pub use switch::Switch;
 
 use crate::pipeline::Engine;
 use crate::ready::Readiness;

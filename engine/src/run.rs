@@ -119,6 +119,7 @@ async fn start(
     let process = uuid::Uuid::now_v7().to_string().into();
     let settings = Settings { replica: config.replica.clone(), process, reader: reader.clone(), policies };
     let metrics = telemetry.clone();
+    let migrator = Some((wired.migrator, wired.ports.anchor.clone()));
     let mut app = App::start(wired.ports, settings, telemetry).await?;
     let engine = &app.engine;
     let keeping = upkeep(engine.book.clone(), engine.clock.clone(), config.ledger_keep, engine.stopping.clone());
@@ -139,6 +140,7 @@ async fn start(
         publish: wired.publish,
         recent: app.recent.clone(),
         readiness: app.readiness.clone(),
+        migrator,
         metrics: Arc::new(move || metrics.metrics.encode()),
         auth,
     };

@@ -2,6 +2,7 @@
 //! journal and the history; knows no HTTP and no terminal.
 
 pub mod hand;
+pub mod migration;
 pub mod pause;
 pub mod policy;
 pub mod signal;

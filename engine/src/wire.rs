@@ -18,9 +18,11 @@ use crate::anchor::FileAnchor;
 use crate::cluster::{KubeCluster, Observer, Options as KubeOptions};
 use crate::config::{Config, LedgerPlace};
 use crate::intake::{Inbox, JetStreamSignals};
+use crate::ledger::Switch;
+use crate::migration::Migrator;
 use crate::publish::Publish;
 use crate::ready::Readiness;
-use crate::replicas::{Alone, JetStreamReplicas};
+use crate::replicas::{self, Alone, JetStreamReplicas};
 
 pub(crate) use ledger::{Place, is_in_use};
 
@@ -41,6 +43,8 @@ pub struct Wired {
     pub publish: Arc<dyn Publish>,
     /// The real cluster, if it is one: its watches are the application's task.
     pub kube: Option<Arc<KubeCluster>>,
+    /// How the ledger moves.
+    pub migrator: Arc<Migrator>,
     /// What each port is, for people.
     pub described: Vec<String>,
     /// Files that go with the process.
@@ -77,8 +81,12 @@ pub async fn real(
     // A file has one process, whatever else is on the bus.
     let replicas: Arc<dyn Replicas> = match config.ledger {
         Some(LedgerPlace::File(_)) => Arc::<Alone>::default(),
-        _ => Arc::new(patiently(told, "the replicas", || replicas(config, nats.clone())).await?),
+        _ => Arc::new(patiently(told, "the replicas", || others(config, nats.clone())).await?),
     };
+    let ledger = Arc::new(Switch::new(ledger));
+    let replicas = Arc::new(replicas::Switch::new(replicas));
+    let kept = config.ledger.clone().unwrap_or(LedgerPlace::Nats);
+    let migrator = Migrator::new(kept, Some(nats.clone()), config.cluster.clone(), ledger.clone(), replicas.clone());
     let publish = NatsPublisher::new(nats, config.cluster.clone(), config.namespace.clone());
     let cluster = Arc::new(kube);
     let described = vec![
@@ -87,7 +95,14 @@ pub async fn real(
         format!("cluster {}", cluster.url()),
     ];
     let ports = Ports { signals: Arc::new(signals), ledger, cluster: cluster.clone(), replicas, anchor, clock };
-    Ok(Wired { ports, publish: Arc::new(publish), kube: Some(cluster), described, temporary: None })
+    Ok(Wired {
+        ports,
+        publish: Arc::new(publish),
+        kube: Some(cluster),
+        migrator: Arc::new(migrator),
+        described,
+        temporary: None,
+    })
 }
 
 /// Embedded ports, each of which the configuration may swap for the real one, as `dev` has them.
@@ -117,7 +132,7 @@ pub async fn mixed(
         (inbox.clone(), inbox)
     };
     let replicas: Arc<dyn Replicas> = match (&config.ledger, &nats) {
-        (Some(LedgerPlace::Nats), Some(nats)) => Arc::new(replicas(config, nats.clone()).await?),
+        (Some(LedgerPlace::Nats), Some(nats)) => Arc::new(others(config, nats.clone()).await?),
         _ => Arc::<Alone>::default(),
     };
     let (cluster, kube, simulated): (Arc<dyn Cluster>, _, _) = if config.kubeconfig.is_some() {
@@ -130,7 +145,7 @@ pub async fn mixed(
         (simulated.cluster(), None, Some(simulated))
     };
     let temporary_ledger = temporary.path().join("ledger.redb");
-    let place = match (&config.ledger, nats) {
+    let place = match (&config.ledger, nats.clone()) {
         (Some(LedgerPlace::Nats), None) => return Err(anyhow!("--ledger nats needs --nats")),
         (Some(LedgerPlace::Nats), Some(nats)) => Place::Stream(nats),
         (Some(LedgerPlace::File(path)), _) => Place::File(path),
@@ -147,8 +162,13 @@ pub async fn mixed(
         "ledger {}",
         config.ledger.as_ref().map_or("a file that goes with the process".into(), |_| describe_ledger(config))
     ));
+    let ledger = Arc::new(Switch::new(ledger));
+    let replicas = Arc::new(replicas::Switch::new(replicas));
+    let kept = config.ledger.clone().unwrap_or(LedgerPlace::File(temporary_ledger.clone()));
+    let migrator = Migrator::new(kept, nats, config.cluster.clone(), ledger.clone(), replicas.clone());
     let ports = Ports { signals, ledger, cluster, replicas, anchor, clock };
-    Ok((Wired { ports, publish, kube, described, temporary: Some(temporary) }, simulated))
+    let migrator = Arc::new(migrator);
+    Ok((Wired { ports, publish, kube, migrator, described, temporary: Some(temporary) }, simulated))
 }
 
 /// Signals lie beside a ledger that is kept.
@@ -174,7 +194,7 @@ async fn connect_kube(config: &Config, observer: Arc<dyn Observer>) -> Result<Ku
     Ok(KubeCluster::connect(options).await?)
 }
 
-async fn replicas(config: &Config, nats: async_nats::Client) -> Result<JetStreamReplicas> {
+async fn others(config: &Config, nats: async_nats::Client) -> Result<JetStreamReplicas> {
     Ok(JetStreamReplicas::connect(nats, &config.cluster).await?)
 }
 

@@ -41,7 +41,7 @@ fn told(lines: &[u8]) -> Vec<String> {
 /// Fills a draft with the lines, `batch` entries at a time, for as long as `more`.
 async fn fill(draft: &mut dyn Draft, text: &[u8], batch: usize, more: impl Fn(usize) -> bool) {
     let mut lines = Lines::begin(text).unwrap();
-    let reached = draft.reached().map(|it| it.revision).unwrap_or_default();
+    let reached = draft.reached();
     let mut all: Vec<Stored> = Vec::new();
     while let Some(stored) = lines.entry().unwrap() {
         all.push(stored);

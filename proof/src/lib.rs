@@ -1,4 +1,4 @@
-//! The promise, proven: seeded simulation, crashes and faults on real servers, soak. It knows everything, and nothing
+//! The promise, proven: seeded simulation, crashes and faults on real servers, soak, starts. It knows everything, and nothing
 //! depends on it.
 
 pub mod crash;
@@ -10,6 +10,7 @@ pub mod random;
 pub mod rig;
 pub mod sim;
 pub mod soak;
+pub mod start;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

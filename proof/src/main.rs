@@ -1,10 +1,10 @@
-//! `cargo xtask sim|crash|faults|planted|soak`, each with its own help.
+//! `cargo xtask sim|crash|faults|planted|soak|start`, each with its own help.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use flyball_proof::{crash, faults, planted, sim, soak};
+use flyball_proof::{crash, faults, planted, sim, soak, start};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Shows that Flyball keeps its promise, or where it does not.")]
@@ -25,6 +25,8 @@ enum Proof {
     Planted(planted::Args),
     /// Random kills for as long as you like, on real servers.
     Soak(soak::Args),
+    /// How long a start takes on a ledger with a long past.
+    Start(start::Args),
 }
 
 fn main() -> Result<ExitCode> {
@@ -34,5 +36,6 @@ fn main() -> Result<ExitCode> {
         Proof::Faults(args) => faults::run(&args),
         Proof::Planted(args) => planted::run(&args),
         Proof::Soak(args) => soak::run(&args),
+        Proof::Start(args) => start::run(&args),
     }
 }

@@ -46,6 +46,9 @@ enum Chore {
     /// Random kills for as long as you like, on real servers.
     #[command(disable_help_flag = true)]
     Soak(Passed),
+    /// How long a start takes on a ledger with a long past.
+    #[command(disable_help_flag = true)]
+    Start(Passed),
     /// Check everything: format, lints, tests, documentation, dependencies. Every step runs, whatever the others say.
     Ci,
 }
@@ -70,6 +73,7 @@ fn main() -> Result<ExitCode> {
         Chore::Faults(it) => proof::run("faults", &it.args),
         Chore::Planted(it) => proof::run("planted", &it.args),
         Chore::Soak(it) => proof::run("soak", &it.args),
+        Chore::Start(it) => proof::run("start", &it.args),
         Chore::Ci => ci::run(),
     }
 }

@@ -1,4 +1,4 @@
-//! The proofs live in a crate of their own, which knows everything: `cargo xtask sim`, `crash`, `faults`, `planted`, `soak`.
+//! The proofs live in a crate of their own, which knows everything: `cargo xtask sim`, `crash`, `faults`, `planted`, `soak`, `start`.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::step::{cargo, succeeds};
 /// Builds and runs one of them. What measures is built for speed, and so is the program that it measures.
 pub(crate) fn run(what: &str, args: &[String]) -> Result<ExitCode> {
     let profile = match what {
-        "soak" => "release",
+        "soak" | "start" => "release",
         "sim" | "planted" => "proof",
         _ => "dev",
     };

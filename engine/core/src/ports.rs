@@ -126,6 +126,10 @@ pub trait Ledger: Send + Sync {
     }
     /// Which ledger it is: one that was removed and made again is another.
     fn identity(&self) -> Arc<str>;
+    /// Whether it is the ledger of that identity, or goes on from it: one that was moved has every entry of the other.
+    fn goes_on_from(&self, identity: &Arc<str>) -> bool {
+        self.identity() == *identity
+    }
 }
 
 /// Keeps the high-water mark, apart from the ledger.

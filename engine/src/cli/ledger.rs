@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Output;
+use super::{Connection, Output};
 
 /// Commands about the ledger.
 #[derive(Debug, Subcommand)]
@@ -38,7 +38,19 @@ pub enum Ledger {
   flyball ledger import ledger.jsonl --ledger /var/lib/flyball/ledger
   zstd -dc ledger.jsonl.zst | flyball ledger import - --nats nats://nats:4222 --cluster prod")]
     Import(Import),
+    /// Move the ledger from a file to NATS, or back
+    ///
+    /// An engine that answers at --server moves its own, and goes on working: appends wait for less than a second. Without one
+    /// the command does it. The old ledger is closed for good and says where it went. Killed anywhere, the same command goes on.
+    #[command(after_help = "Examples:
+  flyball ledger migrate --to nats                                                  an engine on a file, started with --nats
+  flyball ledger migrate --to /var/lib/flyball/ledger --cluster prod                the only replica on NATS
+  flyball ledger migrate --to nats --ledger /var/lib/flyball/ledger --nats nats://nats:4222 --cluster prod    no engine runs")]
+    Migrate(Migrate),
 }
+
+/// What says that a ledger is in NATS and not in a file.
+pub const NATS: &str = "nats";
 
 /// Where a ledger is kept: the same flags as for `run`.
 #[derive(Args, Clone, Debug)]
@@ -116,4 +128,24 @@ pub struct Import {
     /// Where the ledger will be kept.
     #[command(flatten)]
     pub kept: Kept,
+}
+
+/// Moves it.
+#[derive(Args, Debug)]
+pub struct Migrate {
+    /// Where to
+    #[arg(long, value_name = "nats|FILE")]
+    pub to: String,
+    /// Who asks
+    #[arg(long, env = "USER", hide_env = true)]
+    pub by: Option<String>,
+    /// Where the ledger is now.
+    #[command(flatten)]
+    pub at: At,
+    /// Where the engine is.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
 }

@@ -10,6 +10,7 @@ use super::Trouble;
 use crate::cli::{Connection, Which};
 use crate::http::{Problem, ProblemKind};
 use crate::view::hand::{Cancel, Resolve};
+use crate::view::migration::{Migration, NewMigration};
 use crate::view::pause::{NewPause, Pause, Pauses};
 use crate::view::policy::Policies;
 use crate::view::signal::Accepted;
@@ -81,6 +82,16 @@ impl Api {
     /// Says what became of a send.
     pub(super) async fn resolve(&self, id: &str, word: &Resolve) -> Result<Why, Trouble> {
         self.call(self.to(Method::POST, &["decisions", id, "resolve"]).json(word)).await
+    }
+
+    /// How far the move of the ledger is.
+    pub(super) async fn migration(&self) -> Result<Migration, Trouble> {
+        self.call(self.to(Method::GET, &["ledger", "migrate"])).await
+    }
+
+    /// Asks for a move of the ledger.
+    pub(super) async fn migrate(&self, migration: &NewMigration) -> Result<Migration, Trouble> {
+        self.call(self.to(Method::POST, &["ledger", "migrate"]).json(migration)).await
     }
 
     pub(super) async fn policies(&self) -> Result<Policies, Trouble> {

@@ -1,6 +1,7 @@
 //! `flyball ledger`: what is there, and that it is the right one.
 
 mod lines;
+mod migrate;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,20 +9,22 @@ use std::time::Duration;
 
 use backon::{ConstantBuilder, Retryable};
 use flyball_core::mark::Mark;
-use flyball_core::ports::{Anchor, AppendError, Clock, Ledger, PortError, Write};
+use flyball_core::ports::{Anchor, AppendError, Clock, PortError, Write};
 use flyball_core::record::{Acceptance, Record, Topic};
 use serde::Serialize;
 
 use super::progress::Progress;
 use super::{Answer, Trouble};
 use crate::anchor::FileAnchor;
-use crate::cli::ledger::{Accept, At, Kept, Verify};
+use crate::cli::ledger::{Accept, At, Kept, NATS, Verify};
 use crate::clock::TokioClock;
 use crate::cluster::{KubeCluster, Options};
+use crate::ledger::stored::Store;
 use crate::ledger::{FileLedger, OpenError, Report, inspect};
 use crate::wire::{Place, is_in_use};
 
 pub(super) use lines::{export, import};
+pub(super) use migrate::migrate;
 
 /// The ledger and the mark that were named.
 struct Found<'a> {
@@ -38,29 +41,40 @@ fn unusable(error: impl std::fmt::Display) -> Trouble {
 /// The file or the server that was named.
 async fn place(kept: &Kept) -> Result<Place<'_>, Trouble> {
     let file = Path::new(kept.ledger.strip_prefix("file:").unwrap_or(&kept.ledger));
-    if kept.ledger != "nats" {
+    if kept.ledger != NATS {
         return Ok(Place::File(file));
     }
+    Ok(Place::Stream(server(kept).await?))
+}
+
+/// The server that was named.
+async fn server(kept: &Kept) -> Result<async_nats::Client, Trouble> {
     let url = kept.nats.as_deref();
     let url = url.ok_or_else(|| unusable("the ledger in NATS needs a server: --nats URL, or FLYBALL_NATS"))?;
     let connected = crate::nats::connect(url, "flyball-cli").await;
     let unreachable =
         |error: crate::nats::ConnectError| Trouble::Unreachable { address: error.address, detail: error.reason };
-    Ok(Place::Stream(connected.map_err(unreachable)?))
+    connected.map_err(unreachable)
 }
 
 async fn at(at: &At) -> Result<Found<'_>, Trouble> {
     let place = place(&at.kept).await?;
-    let anchor: Arc<dyn Anchor> = if at.mark_beside {
-        match place {
-            Place::File(path) => Arc::new(FileAnchor::beside(path)),
-            Place::Stream(_) => return Err(unusable("--mark-beside is for a ledger in a file")),
-        }
-    } else {
-        let options = Options { kubeconfig: at.kubeconfig.clone(), ..Options::default() };
-        Arc::new(KubeCluster::connect(options).await.map_err(unusable)?.anchor(&at.kept.cluster))
+    let file = match place {
+        Place::File(path) => Some(path),
+        Place::Stream(_) => None,
     };
+    let anchor = anchor(at, file).await?;
     Ok(Found { place, cluster: &at.kept.cluster, clock: Arc::new(TokioClock::real()), anchor })
+}
+
+/// Where the high-water mark is; `file` is the ledger's, where it is one.
+async fn anchor(at: &At, file: Option<&Path>) -> Result<Arc<dyn Anchor>, Trouble> {
+    if at.mark_beside {
+        let path = file.ok_or_else(|| unusable("--mark-beside is for a ledger in a file"))?;
+        return Ok(Arc::new(FileAnchor::beside(path)));
+    }
+    let options = Options { kubeconfig: at.kubeconfig.clone(), ..Options::default() };
+    Ok(Arc::new(KubeCluster::connect(options).await.map_err(unusable)?.anchor(&at.kept.cluster)))
 }
 
 /// What `accept` did.
@@ -88,7 +102,7 @@ pub(super) async fn accept(args: Accept) -> Result<Answer, Trouble> {
 }
 
 /// An engine in quarantine has the file open for a moment each second.
-async fn make(found: &Found<'_>) -> anyhow::Result<Arc<dyn Ledger>> {
+async fn make(found: &Found<'_>) -> anyhow::Result<Arc<dyn Store>> {
     let open = || found.place.make(found.cluster, &found.clock);
     let patience = ConstantBuilder::default().with_delay(Duration::from_millis(200)).with_max_times(15);
     open.retry(patience).when(is_in_use).await
@@ -114,12 +128,16 @@ pub(super) async fn verify(args: Verify) -> Result<Answer, Trouble> {
     Ok(Answer { negative, ..Answer::of(&report, args.output, Report::text) })
 }
 
-async fn find(found: &Found<'_>) -> anyhow::Result<Option<Arc<dyn Ledger>>> {
+async fn find(found: &Found<'_>) -> anyhow::Result<Option<Arc<dyn Store>>> {
     // A file is left as it is, to the byte: what redb would repair on the way is repaired in memory.
     if let Place::File(path) = found.place
         && path.exists()
     {
-        return Ok(Some(Arc::new(FileLedger::open_unwritten(path, found.clock.clone())?)));
+        let ledger = FileLedger::open_unwritten(path, found.clock.clone())?;
+        return match ledger.moved() {
+            Some(to) => Err(OpenError::Moved { path: path.to_owned(), to }.into()),
+            None => Ok(Some(Arc::new(ledger))),
+        };
     }
     found.place.find(found.cluster, &found.clock).await
 }

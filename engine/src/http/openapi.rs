@@ -7,7 +7,7 @@ use flyball_signals::Kind;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{decisions, hands, health, pauses, policies, signals};
+use super::{decisions, hands, health, ledger, pauses, policies, signals};
 
 /// The document, but for what the handlers do not know: the signals' own schemas and the token.
 #[derive(OpenApi)]
@@ -28,6 +28,8 @@ use super::{decisions, hands, health, pauses, policies, signals};
         decisions::why,
         hands::cancel,
         hands::resolve,
+        ledger::migration,
+        ledger::migrate,
         policies::list,
         pauses::list,
         pauses::pause,

@@ -38,6 +38,10 @@ pub struct Book {
     time: Mutex<LedgerTime>,
     /// What the last append came to, where it was not written for another reason than a lost compare.
     trouble: Mutex<Option<String>>,
+    /// Held by whoever removes entries, or needs them all to stay.
+    purging: tokio::sync::Mutex<()>,
+    /// Held by whoever raises the high-water mark, or moves it to another ledger.
+    marking: tokio::sync::Mutex<()>,
 }
 
 /// The newest entry's time plus what the local monotonic clock has run since, never backwards.
@@ -86,6 +90,8 @@ impl Book {
             milestones: RwLock::new(folds.milestones),
             time: Mutex::new(time),
             trouble: Mutex::default(),
+            purging: tokio::sync::Mutex::default(),
+            marking: tokio::sync::Mutex::default(),
         });
         let following = book.clone();
         Ok((book, async move { following.tail(tail).await }))
@@ -116,7 +122,7 @@ impl Book {
         loop {
             let after = self.applied.get();
             let tail = self.ledger.follow(after).await;
-            if self.ledger.identity() != self.identity {
+            if !self.ledger.goes_on_from(&self.identity) {
                 return Err(Halt::Contradiction(format!("{} is gone", self.identity)));
             }
             match tail {
@@ -146,7 +152,8 @@ impl Book {
 
     /// Which ledger it is the fold of.
     pub fn identity(&self) -> Arc<str> {
-        self.identity.clone()
+        let now = self.ledger.identity();
+        if self.ledger.goes_on_from(&self.identity) { now } else { self.identity.clone() }
     }
 
     /// Where the ledger keeps its checkpoints.
@@ -169,6 +176,16 @@ impl Book {
         let old = folds.history.at().checked_sub(keep).unwrap_or(Timestamp::MIN);
         let needed = folds.history.needed_from().min(folds.milestones.older_than(old));
         folds.checkpoint().map(|it| (it, needed)).map_err(PortError::Unavailable)
+    }
+
+    /// Keeps every entry for as long as it is held.
+    pub(crate) async fn no_purge(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.purging.lock().await
+    }
+
+    /// Keeps the high-water mark where it is for as long as it is held.
+    pub(crate) async fn no_marking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.marking.lock().await
     }
 
     /// The ledger's time. Before the first entry it is the local clock's.

@@ -4,6 +4,7 @@
 //! Each transaction runs in `spawn_blocking`: an fsync never holds an async worker, and a paused virtual clock stands
 //! still while one runs.
 
+mod about;
 mod draft;
 mod held;
 mod open;
@@ -89,17 +90,16 @@ impl FileLedger {
     }
 
     fn serve(path: &Path, opened: Opened, clock: Arc<dyn Clock>) -> Self {
-        let (path, moved): (Arc<Path>, _) = (path.into(), opened.moved.clone());
-        let (published, newest) = watch::channel(opened.end.revision);
-        let held = Arc::new(Held::new(path.clone(), opened));
+        let moved = opened.moved.clone();
+        Self::holding(Arc::new(Held::new(path.into(), opened)), moved, clock)
+    }
+
+    fn holding(held: Arc<Held>, moved: Option<String>, clock: Arc<dyn Clock>) -> Self {
+        let (path, end) = (held.path(), held.end());
+        let (published, newest) = watch::channel(end.revision);
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(write(waiting, Arc::downgrade(&held), published, clock));
         Self { held, queue, newest, path, moved }
-    }
-
-    /// Where the entries of a ledger go on that was moved.
-    pub fn moved(&self) -> Option<&str> {
-        self.moved.as_deref()
     }
 
     fn tail(&self, after: Revision) -> Result<FileTail, PortError> {
@@ -197,6 +197,15 @@ impl Store for FileLedger {
 
     fn oldest(&self) -> Answer<'_, Result<Revision, PortError>> {
         Shelf::first(self)
+    }
+
+    fn moved(&self) -> Option<String> {
+        self.moved.clone()
+    }
+
+    fn close<'a>(&'a self, to: &'a str) -> Answer<'a, Result<Revision, PortError>> {
+        let to = to.to_owned();
+        Box::pin(self.transact(move |database| about::close(database, &to)))
     }
 }
 

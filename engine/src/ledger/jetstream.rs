@@ -89,11 +89,6 @@ impl JetStreamLedger {
         Ok(Self { home, appender, moved: None })
     }
 
-    /// Where the entries of a ledger go on that was moved.
-    pub fn moved(&self) -> Option<&str> {
-        self.moved.as_deref()
-    }
-
     async fn tail(&self, after: Revision) -> Result<JetStreamTail, PortError> {
         let newest = self.home.newest().await?;
         if after > newest {
@@ -143,5 +138,13 @@ impl Store for JetStreamLedger {
 
     fn oldest(&self) -> Answer<'_, Result<Revision, PortError>> {
         self.home.first()
+    }
+
+    fn moved(&self) -> Option<String> {
+        self.moved.clone()
+    }
+
+    fn close<'a>(&'a self, to: &'a str) -> Answer<'a, Result<Revision, PortError>> {
+        Box::pin(self.home.close(to))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, Ledger, PortError};
+use flyball_core::ports::{Answer, Clock, Ledger, PortError};
 use flyball_core::record::{Entry, Record, Topic};
 use flyball_core::wire::{self, Opened};
 use jiff::Timestamp;
@@ -80,16 +80,27 @@ pub trait Store: Ledger {
     fn stored(&self, after: Revision) -> Answer<'_, Result<Box<dyn StoredTail>, PortError>>;
     /// The oldest entry; the one to come where there is none.
     fn oldest(&self) -> Answer<'_, Result<Revision, PortError>>;
+    /// Where its entries go on, if it was closed.
+    fn moved(&self) -> Option<String>;
+    /// Closes it for good, by the store itself: whatever process writes to it from now on, however late, is refused. It can
+    /// still be read. Its newest entry is then its last. Closing it again for the same place changes nothing.
+    fn close<'a>(&'a self, to: &'a str) -> Answer<'a, Result<Revision, PortError>>;
 }
 
 /// A ledger that is being filled with another one's entries. Nobody starts on it until it is finished.
-pub trait Draft: Send {
-    /// The newest entry that it has; none before the first.
-    fn reached(&self) -> Option<&Entry>;
+pub trait Draft: Send + Sync {
+    /// The newest entry that it has; 0 before the first.
+    fn reached(&self) -> Revision;
+    /// One of its entries.
+    fn entry(&self, revision: Revision) -> Answer<'_, Result<Entry, PortError>>;
     /// Keeps entries that follow it, durably.
     fn put(&mut self, entries: Vec<Stored>) -> Answer<'_, Result<(), PortError>>;
+    /// The ledger itself, to be written from now on by whoever fills it. It bears the mark until it is finished.
+    fn ledger(&self, clock: Arc<dyn Clock>) -> Answer<'_, Result<Arc<dyn Store>, PortError>>;
     /// Takes the mark of the unfinished off.
-    fn finish(&mut self) -> Answer<'_, Result<(), PortError>>;
+    fn finish(&self) -> Answer<'_, Result<(), PortError>>;
     /// Which ledger it will be.
     fn identity(&self) -> Arc<str>;
+    /// Where it is, and which one: what the ledger that it was copied from says of it.
+    fn place(&self) -> String;
 }

@@ -110,6 +110,7 @@ async fn round(book: &Book, shelf: &dyn Shelf, retention: Retention, known: Revi
     // Read back: entries are given up only behind what has been seen to be whole.
     let whole = shelf.read().await?.map(|it| it.revision).unwrap_or_default();
     let before = needed.min(whole);
+    let _purging = book.no_purge().await;
     // First the note, then the removal: what is missing later is known to have been given up.
     book.note(Record::Purged { before }).await;
     shelf.purge(before).await?;

@@ -47,6 +47,11 @@ impl Peers {
         self.own >= self.heard.get(replica).copied().unwrap_or(0) + LEASE
     }
 
+    /// Whether a whole lease has gone by in which nobody else was heard.
+    pub fn is_alone(&self) -> bool {
+        self.own >= LEASE && self.alive().next().is_none()
+    }
+
     /// The other replicas that live.
     pub fn alive(&self) -> impl Iterator<Item = &Arc<str>> {
         self.heard.keys().filter(|it| !self.is_silent(it))

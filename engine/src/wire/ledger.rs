@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use flyball_core::id::Revision;
 use flyball_core::mark::{Distrust, Mark};
-use flyball_core::ports::{Anchor, Clock, Ledger, PortError};
+use flyball_core::ports::{Anchor, Clock, PortError};
 
 use crate::anchor::Quarantine;
 use crate::config::{Config, LedgerPlace};
@@ -37,11 +37,11 @@ impl<'a> Place<'a> {
     }
 
     /// The ledger there; none when there is none.
-    pub(crate) async fn find(&self, cluster: &str, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Ledger>>> {
+    pub(crate) async fn find(&self, cluster: &str, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Store>>> {
         Ok(match self {
             Self::Stream(nats) => {
                 let found = JetStreamLedger::find(nats.clone(), cluster, JetStreamOptions::default()).await?;
-                found.map(|it| Arc::new(it) as Arc<dyn Ledger>)
+                found.map(|it| Arc::new(it) as Arc<dyn Store>)
             }
             Self::File(path) if path.exists() => Some(Arc::new(FileLedger::open(path, clock.clone())?)),
             Self::File(_) => None,
@@ -72,7 +72,7 @@ impl<'a> Place<'a> {
     }
 
     /// The ledger there, made when there is none.
-    pub(crate) async fn make(&self, cluster: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Ledger>> {
+    pub(crate) async fn make(&self, cluster: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
         Ok(match self {
             Self::Stream(nats) => {
                 Arc::new(JetStreamLedger::connect(nats.clone(), cluster, JetStreamOptions::default()).await?)
@@ -92,7 +92,7 @@ pub(super) async fn open(
     clock: &Arc<dyn Clock>,
     anchor: &dyn Anchor,
     told: &Readiness,
-) -> Result<Arc<dyn Ledger>> {
+) -> Result<Arc<dyn Store>> {
     let mut quarantined = false;
     loop {
         let why = match anchor.read().await {
@@ -120,7 +120,7 @@ async fn agreed(
     cluster: &str,
     clock: &Arc<dyn Clock>,
     mark: Option<Mark>,
-) -> Result<Result<Arc<dyn Ledger>, Quarantine>> {
+) -> Result<Result<Arc<dyn Store>, Quarantine>> {
     let found = place.find(cluster, clock).await?;
     Ok(match (mark, found) {
         (None, Some(ledger)) => Ok(ledger),

@@ -100,6 +100,7 @@ impl World {
             publish: bus.clone(),
             recent: recent.clone(),
             readiness: readiness.clone(),
+            migrator: None,
             metrics: Arc::new(|| "# EOF\n".to_owned()),
             auth,
         };

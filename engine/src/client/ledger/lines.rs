@@ -5,6 +5,7 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flyball_core::id::Revision;
 use flyball_core::ports::Clock;
 use flyball_core::record::Entry;
 
@@ -129,10 +130,13 @@ async fn fill(
 ) -> Result<(), Trouble> {
     let of = entries(header);
     let mut progress = Progress::of("imported");
-    let reached = draft.reached().cloned();
-    if let Some(reached) = reached.as_ref().filter(|it| it.revision > header.last) {
-        return Err(Trouble::Negative(format!("the unfinished ledger has entry {} already", reached.revision)));
-    }
+    let reached = match draft.reached() {
+        Revision(0) => None,
+        there if there > header.last => {
+            return Err(Trouble::Negative(format!("the unfinished ledger has entry {there} already")));
+        }
+        there => Some(draft.entry(there).await?),
+    };
     let mut batch = Vec::new();
     let mut count = 0;
     while let Some(stored) = next()? {

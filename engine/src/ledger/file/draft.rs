@@ -4,23 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, PortError};
+use flyball_core::ports::{Answer, Clock, PortError};
 use flyball_core::record::Entry;
 use flyball_core::wire;
 use redb::{Database, WriteTransaction};
 use tokio::task::spawn_blocking;
 
+use super::about::mark;
+use super::held::Held;
 use super::open::{self, OpenError, Opened};
-use super::read;
-use super::store::{ABOUT, BESIDE, ENTRIES, TOPICS, UNFINISHED};
-use crate::ledger::stored::{Beside, Draft, Stored};
+use super::store::{BESIDE, ENTRIES, End, TOPICS};
+use super::{FileLedger, read};
+use crate::ledger::stored::{Beside, Draft, Store, Stored};
 
 /// A file that nobody starts on.
 pub struct FileDraft {
-    database: Arc<Database>,
-    path: PathBuf,
-    identity: Arc<str>,
-    reached: Option<Entry>,
+    held: Arc<Held>,
 }
 
 /// Why a file cannot be filled.
@@ -40,58 +39,55 @@ impl FileDraft {
     /// # Errors
     /// It is anything else.
     pub fn begin(path: &Path, origin: &str) -> Result<Self, NotADraft> {
-        let Opened { database, end, identity, unfinished, moved } = open::open_any(path, Some(origin))?;
-        let database = Arc::new(database);
+        let opened = open::open_any(path, Some(origin))?;
+        let Opened { database, end, unfinished, moved, .. } = &opened;
         match unfinished {
             Some(same) if same == origin => {}
-            Some(origin) => return Err(OpenError::Unfinished { path: path.to_owned(), origin }.into()),
+            Some(origin) => {
+                return Err(OpenError::Unfinished { path: path.to_owned(), origin: origin.clone() }.into());
+            }
             None if end.revision.0 > 0 || moved.is_some() => return Err(NotADraft::Taken(path.to_owned())),
             // An empty ledger becomes a draft.
             None => {
-                mark(&database, Some(origin)).map_err(|error| {
+                mark(database, Some(origin)).map_err(|error| {
                     let detail = error.to_string();
                     OpenError::NotALedger { path: path.to_owned(), detail }
                 })?;
             }
         }
-        let reached = if end.revision.0 == 0 { None } else { last(&database, path, end.revision.0)? };
-        Ok(Self { database, path: path.to_owned(), identity, reached })
+        Ok(Self { held: Arc::new(Held::new(path.into(), opened)) })
     }
 
-    async fn blocking(
+    async fn transact(
         &self,
-        work: impl FnOnce(&Database) -> Result<(), redb::Error> + Send + 'static,
+        work: impl FnOnce(&Database, End) -> Result<End, redb::Error> + Send + 'static,
     ) -> Result<(), PortError> {
-        let database = self.database.clone();
-        let done = spawn_blocking(move || work(&database).map_err(|error| error.to_string())).await;
-        let done = done.unwrap_or_else(|died| Err(died.to_string()));
-        done.map_err(|why| PortError::Unavailable(format!("{}: {why}", self.path.display())))
+        let held = self.held.clone();
+        let done = spawn_blocking(move || {
+            held.transact(|database, end| work(database, end).map(|end| ((), end)).map_err(|error| error.to_string()))
+        });
+        let done = done.await.unwrap_or_else(|died| Err(died.to_string()));
+        done.map(drop).map_err(|why| PortError::Unavailable(format!("{}: {why}", self.held.path().display())))
     }
 }
 
-fn last(database: &Database, path: &Path, newest: u64) -> Result<Option<Entry>, OpenError> {
-    let unread = |detail| OpenError::NotALedger { path: path.to_owned(), detail };
-    let read = read::read(database, Revision(newest.saturating_sub(1)), 2).map_err(unread)?;
-    Ok(read.into_iter().last().map(|it| it.entry))
+fn one(database: &Database, revision: Revision) -> Result<Entry, String> {
+    let read = read::read(database, Revision(revision.0.saturating_sub(1)), 1)?;
+    let entry = read.into_iter().next().map(|it| it.entry);
+    entry.filter(|it| it.revision == revision).ok_or_else(|| format!("entry {revision} is missing"))
 }
 
-/// Takes the mark of the unfinished off, or puts it on.
-fn mark(database: &Database, origin: Option<&str>) -> Result<(), redb::Error> {
+/// Keeps what is behind `end`, and nothing else: whoever gave up waiting for a transaction puts the same entries again, and
+/// both are carried out.
+fn put(database: &Database, stored: &[Stored], end: End) -> Result<End, redb::Error> {
+    let fresh = &stored[stored.partition_point(|it| it.entry.revision <= end.revision)..];
+    let Some(last) = fresh.last().map(|it| End { revision: it.entry.revision, at: it.entry.at }) else {
+        return Ok(end);
+    };
     let transaction = database.begin_write()?;
-    {
-        let mut about = transaction.open_table(ABOUT)?;
-        match origin {
-            Some(origin) => about.insert(UNFINISHED, origin)?.map(drop),
-            None => about.remove(UNFINISHED)?.map(drop),
-        };
-    }
-    Ok(transaction.commit()?)
-}
-
-fn put(database: &Database, stored: &[Stored]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    fill(&transaction, stored)?;
-    Ok(transaction.commit()?)
+    fill(&transaction, fresh)?;
+    transaction.commit()?;
+    Ok(last)
 }
 
 fn fill(transaction: &WriteTransaction, stored: &[Stored]) -> Result<(), redb::Error> {
@@ -113,24 +109,37 @@ fn fill(transaction: &WriteTransaction, stored: &[Stored]) -> Result<(), redb::E
 }
 
 impl Draft for FileDraft {
-    fn reached(&self) -> Option<&Entry> {
-        self.reached.as_ref()
+    fn reached(&self) -> Revision {
+        self.held.end().revision
     }
 
-    fn put(&mut self, entries: Vec<Stored>) -> Answer<'_, Result<(), PortError>> {
+    fn entry(&self, revision: Revision) -> Answer<'_, Result<Entry, PortError>> {
+        let held = self.held.clone();
         Box::pin(async move {
-            let Some(last) = entries.last().map(|it| it.entry.clone()) else { return Ok(()) };
-            self.blocking(move |database| put(database, &entries)).await?;
-            self.reached = Some(last);
-            Ok(())
+            let read = spawn_blocking(move || one(&*held.handle()?, revision)).await;
+            let read = read.unwrap_or_else(|died| Err(died.to_string()));
+            read.map_err(|why| PortError::Unavailable(format!("{}: {why}", self.held.path().display())))
         })
     }
 
-    fn finish(&mut self) -> Answer<'_, Result<(), PortError>> {
-        Box::pin(self.blocking(|database| mark(database, None)))
+    fn put(&mut self, entries: Vec<Stored>) -> Answer<'_, Result<(), PortError>> {
+        Box::pin(async move { self.transact(move |database, end| put(database, &entries, end)).await })
+    }
+
+    fn ledger(&self, clock: Arc<dyn Clock>) -> Answer<'_, Result<Arc<dyn Store>, PortError>> {
+        let ledger = FileLedger::holding(self.held.clone(), None, clock);
+        Box::pin(async { Ok(Arc::new(ledger) as Arc<dyn Store>) })
+    }
+
+    fn finish(&self) -> Answer<'_, Result<(), PortError>> {
+        Box::pin(self.transact(|database, end| mark(database, None).map(|()| end)))
     }
 
     fn identity(&self) -> Arc<str> {
-        self.identity.clone()
+        self.held.identity()
+    }
+
+    fn place(&self) -> String {
+        format!("{} ({})", self.held.path().display(), self.held.identity())
     }
 }

@@ -45,6 +45,15 @@ impl Held {
         self.identity.clone()
     }
 
+    pub(super) fn path(&self) -> Arc<Path> {
+        self.path.clone()
+    }
+
+    /// The newest entry.
+    pub(super) fn end(&self) -> End {
+        self.lock().end
+    }
+
     /// To read; none while it is closed.
     ///
     /// # Errors
@@ -104,7 +113,10 @@ impl Held {
         if !self.path.exists() {
             return Err(format!("{} was removed", self.path.display()));
         }
-        let Opened { database, end, identity, .. } = open::open(&self.path).map_err(|error| error.to_string())?;
+        // Whatever became of it: a copy that is being filled is opened anew as well, and what is written to one that was moved
+        // is refused by the transaction.
+        let opened = open::open_any(&self.path, None).map_err(|error| error.to_string())?;
+        let Opened { database, end, identity, .. } = opened;
         if identity != self.identity || end.revision < open.end.revision {
             let path = self.path.display();
             return Err(format!("{path} is not what it was: {identity}, which ends at entry {}", end.revision));

@@ -10,9 +10,11 @@ use flyball_core::id::Revision;
 use jiff::Timestamp;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
+use super::about::{self, ABOUT, IDENTITY, MOVED, UNFINISHED};
 use super::overlay::Overlay;
 use super::read;
-use super::store::{ABOUT, ENTRIES, End, IDENTITY, MOVED, TOPICS, UNFINISHED, beside};
+use super::store::{ENTRIES, End, TOPICS, beside};
+use crate::ledger::START_THERE;
 
 /// Why a ledger's file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,7 @@ pub enum OpenError {
         origin: String,
     },
     /// It was moved.
-    #[error("the ledger {path} was moved to {to}: start there")]
+    #[error("the ledger {path} was moved to {to}: {START_THERE}")]
     Moved {
         /// The file.
         path: PathBuf,
@@ -114,10 +116,10 @@ fn opened(path: &Path, open: impl FnOnce() -> Result<Database, redb::Error>) -> 
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let database = open()?;
         let end = end(&database)?;
-        let identity = about(&database, IDENTITY)?;
+        let identity = about::read(&database, IDENTITY)?;
         let identity =
             identity.ok_or_else(|| redb::Error::Corrupted("it does not say which ledger it is".to_owned()))?;
-        let (unfinished, moved) = (about(&database, UNFINISHED)?, about(&database, MOVED)?);
+        let (unfinished, moved) = (about::read(&database, UNFINISHED)?, about::read(&database, MOVED)?);
         Ok(Opened { database, end, identity: identity.into(), unfinished, moved })
     }));
     match opened {
@@ -165,11 +167,6 @@ fn create(path: &Path, origin: Option<&str>) -> io::Result<()> {
         Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(other) => Err(other.error),
     }
-}
-
-fn about(database: &Database, what: &str) -> Result<Option<String>, redb::Error> {
-    let about = database.begin_read()?.open_table(ABOUT)?;
-    Ok(about.get(what)?.map(|it| it.value().to_owned()))
 }
 
 fn end(database: &Database) -> Result<End, redb::Error> {

@@ -27,7 +27,7 @@ impl FileLedger {
     }
 
     /// The same, for what writes.
-    async fn transact<T: Send + 'static>(
+    pub(super) async fn transact<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, PortError> {

@@ -7,6 +7,7 @@ use flyball_core::wire;
 use jiff::Timestamp;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
+use super::about::{ABOUT, MOVED};
 use super::{Placed, topics};
 
 /// Time, writer, and whether it is a copy.
@@ -17,13 +18,6 @@ pub(super) const ENTRIES: TableDefinition<u64, (&str, &[u8])> = TableDefinition:
 /// Topic to its newest revision and that entry's sum.
 pub(super) const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinition::new("topics");
 
-/// `identity` to a name that no other file has; [`UNFINISHED`] and [`MOVED`] where they are.
-pub(super) const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
-pub(super) const IDENTITY: &str = "identity";
-/// What the file is becoming a copy of: nobody starts on it.
-pub(super) const UNFINISHED: &str = "unfinished";
-/// Where the ledger has gone: nothing is written here any more.
-pub(super) const MOVED: &str = "moved";
 /// Revision to what a copied entry had beside its body: its time, its writer (both may be empty), and whether it is a copy
 /// of a note. A file that was never copied from a stream has no such table.
 pub(super) const BESIDE: TableDefinition<u64, Aside> = TableDefinition::new("beside");

@@ -10,14 +10,14 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, Info};
 use backon::Retryable;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, PortError};
+use flyball_core::ports::{Answer, Clock, PortError, Tail};
 use flyball_core::record::Entry;
 
-use super::Options;
 use super::append::WRITER;
 use super::stream::{Home, UNFINISHED, wanted};
 use super::tail::{AT, JetStreamTail};
-use crate::ledger::stored::{Draft, Stored};
+use super::{JetStreamLedger, Options};
+use crate::ledger::stored::{Draft, Store, Stored};
 use crate::nats;
 
 /// Entries on their way at once: enough to hide the server's answer behind the next ones.
@@ -29,7 +29,7 @@ const ATTEMPTS: usize = 20;
 pub struct StreamDraft {
     home: Home,
     origin: String,
-    reached: Option<Entry>,
+    reached: Revision,
 }
 
 fn unreachable(name: &str, error: impl std::fmt::Display) -> PortError {
@@ -74,18 +74,8 @@ impl StreamDraft {
             }
         }
         let home = Home::checked(context, cluster, &wanted, &plain(&info))?;
-        let mut draft = Self { home, origin: origin.to_owned(), reached: None };
-        draft.reached = draft.last(&info).await?;
-        Ok(draft)
-    }
-
-    async fn last(&self, info: &Info) -> Result<Option<Entry>, PortError> {
-        let newest = info.state.last_sequence;
-        if info.state.messages == 0 {
-            return Ok(None);
-        }
-        let mut tail = JetStreamTail::new(self.home.clone(), Revision(newest - 1));
-        flyball_core::ports::Tail::next(&mut tail).await.map(Some)
+        let reached = if info.state.messages == 0 { Revision::default() } else { Revision(info.state.last_sequence) };
+        Ok(Self { home, origin: origin.to_owned(), reached })
     }
 
     /// Sends what follows the stream's last entry. An error says why not all of them are there.
@@ -132,11 +122,10 @@ impl StreamDraft {
         let Some(info) = found.filter(|it| nats::timestamp(it.created) == self.home.created) else {
             return Err(PortError::Unusable(format!("stream {} is not the one that was filled", self.home.name)));
         };
-        let reached = self.reached.as_ref().map_or(info.state.last_sequence, |it| it.revision.0);
-        if info.state.last_sequence != reached {
+        if info.state.last_sequence < self.reached.0 {
             return Err(PortError::Unusable(format!(
-                "stream {} ends at entry {}, and not at entry {reached}: somebody else has written to it",
-                self.home.name, info.state.last_sequence
+                "stream {} ends at entry {}, and not at entry {}",
+                self.home.name, info.state.last_sequence, self.reached
             )));
         }
         if info.config.metadata.get(UNFINISHED) != Some(&self.origin) {
@@ -155,27 +144,40 @@ fn plain(info: &Info) -> Info {
 }
 
 impl Draft for StreamDraft {
-    fn reached(&self) -> Option<&Entry> {
-        self.reached.as_ref()
+    fn reached(&self) -> Revision {
+        self.reached
+    }
+
+    fn entry(&self, revision: Revision) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(async move {
+            let mut tail = JetStreamTail::new(self.home.clone(), Revision(revision.0.saturating_sub(1)));
+            Tail::next(&mut tail).await
+        })
     }
 
     fn put(&mut self, entries: Vec<Stored>) -> Answer<'_, Result<(), PortError>> {
         Box::pin(async move {
             for window in entries.chunks(WINDOW) {
                 self.fill(window).await?;
-            }
-            if let Some(last) = entries.into_iter().last() {
-                self.reached = Some(last.entry);
+                self.reached = window.last().map_or(self.reached, |it| it.entry.revision);
             }
             Ok(())
         })
     }
 
-    fn finish(&mut self) -> Answer<'_, Result<(), PortError>> {
+    fn ledger(&self, _: Arc<dyn Clock>) -> Answer<'_, Result<Arc<dyn Store>, PortError>> {
+        Box::pin(async { Ok(Arc::new(JetStreamLedger::at(self.home.clone()).await?) as Arc<dyn Store>) })
+    }
+
+    fn finish(&self) -> Answer<'_, Result<(), PortError>> {
         Box::pin(self.unmark())
     }
 
     fn identity(&self) -> Arc<str> {
         self.home.identity()
+    }
+
+    fn place(&self) -> String {
+        format!("stream {}", self.home.identity())
     }
 }

@@ -1,6 +1,7 @@
 //! The ledger's stream: how it has to be configured, and that it is still the same one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy, StorageType};
@@ -11,6 +12,7 @@ use flyball_core::wire;
 use jiff::Timestamp;
 
 use super::Options;
+use crate::ledger::START_THERE;
 use crate::nats;
 
 /// In the stream's metadata: what it is becoming a copy of. Nobody starts on it.
@@ -28,6 +30,8 @@ pub(super) struct Home {
     pub(super) created: Timestamp,
     pub(super) cluster: String,
     prefix: String,
+    /// Whoever closes it, or reads one that was closed, is not surprised by that.
+    closed: Arc<AtomicBool>,
 }
 
 /// What was found instead of the stream.
@@ -68,7 +72,9 @@ impl Home {
         };
         info.config.metadata.clear();
         info.config.sealed = false;
-        Ok(Some((Self::checked(context, cluster, &wanted, &info)?, Some(moved))))
+        let home = Self::checked(context, cluster, &wanted, &info)?;
+        home.closed.store(true, Ordering::Relaxed);
+        Ok(Some((home, Some(moved))))
     }
 
     /// Makes the stream, or finds the one that somebody made meanwhile.
@@ -86,7 +92,7 @@ impl Home {
             )));
         }
         if let Some(to) = info.config.metadata.get(MOVED) {
-            return Err(PortError::Unusable(format!("the ledger in stream {name} was moved to {to}: start there")));
+            return Err(PortError::Unusable(went(&name, to)));
         }
         let wrong = deviations(wanted, &info.config);
         if !wrong.is_empty() {
@@ -94,7 +100,14 @@ impl Home {
             return Err(PortError::Unusable(format!("stream {name} cannot hold a ledger: {wrong}")));
         }
         let created = nats::timestamp(info.created);
-        Ok(Self { context, name, created, cluster: cluster.to_owned(), prefix: prefix(cluster) })
+        Ok(Self {
+            context,
+            name,
+            created,
+            cluster: cluster.to_owned(),
+            prefix: prefix(cluster),
+            closed: Arc::default(),
+        })
     }
 
     /// Which ledger it is.
@@ -134,9 +147,33 @@ impl Home {
             Ok(Some(info)) if nats::timestamp(info.created) != self.created => {
                 Err(Missing::Gone(format!("stream {name} is not the one it was: it was made anew")))
             }
-            Ok(Some(info)) => Ok(info),
+            Ok(Some(info)) => match info.config.metadata.get(MOVED) {
+                Some(to) if !self.closed.load(Ordering::Relaxed) => Err(Missing::Gone(went(name, to))),
+                _ => Ok(info),
+            },
         }
     }
+
+    /// Seals the stream: the server takes nothing more, nor removes anything, from anybody. Nothing unseals it.
+    pub(super) async fn close(&self, to: &str) -> Result<Revision, PortError> {
+        self.closed.store(true, Ordering::Relaxed);
+        let mut info = self.info().await?;
+        match info.config.metadata.get(MOVED) {
+            Some(same) if same == to => return Ok(Revision(info.state.last_sequence)),
+            Some(elsewhere) => return Err(PortError::Unusable(went(&self.name, elsewhere))),
+            None => {}
+        }
+        info.config.metadata.insert(MOVED.to_owned(), to.to_owned());
+        info.config.sealed = true;
+        let sealed = self.context.update_stream(info.config).await;
+        sealed.map_err(|error| PortError::Unavailable(format!("closing stream {}: {error}", self.name)))?;
+        // Once more: what was appended before it was sealed counts.
+        Ok(Revision(self.info().await?.state.last_sequence))
+    }
+}
+
+fn went(name: &str, to: &str) -> String {
+    format!("the ledger in stream {name} was moved to {to}: {START_THERE}")
 }
 
 fn prefix(cluster: &str) -> String {
