@@ -61,6 +61,7 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
     let commit = option_env!("FLYBALL_COMMIT").unwrap_or("unknown");
     let telemetry = Telemetry::start(env!("CARGO_PKG_VERSION"), commit, |name| std::env::var(name).ok())?;
     let mut stop = Stop::new()?;
+    let _too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE)).context("listening for SIGXFSZ")?;
     let clock = Arc::new(TokioClock::real());
     // Whoever asks while we wait for a server, or for a ledger that is trusted, is answered.
     let told = Arc::new(Readiness::of(&["ledger"]));
@@ -172,6 +173,10 @@ async fn observe_replicas(kube: Arc<KubeCluster>, engine: Arc<Engine>) {
         }
     }
 }
+
+/// SIGXFSZ, which has no name in tokio. Whoever listens for it gets an error from a write beyond a limit of the file size;
+/// who does not is killed by it.
+const FILE_TOO_LARGE: i32 = 25;
 
 /// SIGTERM or Ctrl-C.
 struct Stop(tokio::signal::unix::Signal, tokio::signal::unix::Signal);

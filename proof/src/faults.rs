@@ -4,6 +4,7 @@
 mod bed;
 mod damage;
 mod engine;
+mod files;
 mod nats;
 mod rollouts;
 mod servers;
@@ -59,6 +60,7 @@ pub fn rows() -> Vec<Row> {
         engine::ROWS,
         nats::ROWS,
         streams::ROWS,
+        files::ROWS,
         signals::ROWS,
         servers::ROWS,
         targets::ROWS,

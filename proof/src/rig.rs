@@ -7,6 +7,7 @@ mod line;
 mod replica;
 mod world;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,6 +61,8 @@ pub struct Rig {
     pub kubeconfig: PathBuf,
     /// Environment of replicas that are started from now on.
     pub environment: Vec<(String, String)>,
+    /// Arguments beside ours of replicas that are added from now on.
+    pub arguments: Vec<OsString>,
     folder: TempDir,
     replicas: Vec<Arc<Replica>>,
 }
@@ -86,6 +89,7 @@ impl Rig {
             runtime: Runtime::new().expect("a runtime"),
             kubeconfig: cluster.kubeconfig(),
             environment: Vec::new(),
+            arguments: Vec::new(),
             folder: TempDir::new().expect("a folder"),
             replicas: Vec::new(),
             name,
@@ -125,6 +129,7 @@ impl Rig {
         replica.arguments = texts.into_iter().map(Into::into).collect();
         let files = ["--kubeconfig".into(), wires.kubeconfig.clone().into(), "--policies".into(), policies.into()];
         replica.arguments.extend(files);
+        replica.arguments.extend(self.arguments.iter().cloned());
         replica.environment.clone_from(&self.environment);
         let replica = Arc::new(replica);
         self.replicas.retain(|it| it.name != name);

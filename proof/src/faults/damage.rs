@@ -42,8 +42,19 @@ impl Bed {
         Self::on(row, NatsServer::start_with(options).expect("a nats-server"))
     }
 
+    /// One whose ledger is a file.
+    pub(super) fn file(row: &str, nats: NatsServer) -> Self {
+        let mut rig = prepared(Rig::on(row, Cluster::shared(), &nats.url()));
+        let path = rig.folder().join("ledger");
+        rig.arguments = vec!["--ledger".into(), path.into()];
+        Self::of(rig, nats)
+    }
+
     fn on(row: &str, nats: NatsServer) -> Self {
-        let rig = prepared(Rig::on(row, Cluster::shared(), &nats.url()));
+        Self::of(prepared(Rig::on(row, Cluster::shared(), &nats.url())), nats)
+    }
+
+    fn of(rig: Rig, nats: NatsServer) -> Self {
         let (cart, web) = (slow(&rig, "cart"), slow(&rig, "web"));
         let mut bed = Self { since: rig.audit.clone(), rig, nats, cart, web };
         bed.rig.start();
@@ -137,12 +148,16 @@ impl Bed {
 
     /// The engine, accepted, becomes ready; what waited is done, once; every effect since the damage has its entry, and the
     /// word of the operator is on the ledger.
-    pub(super) fn goes_on(&self) {
+    pub(super) fn goes_on(&mut self) {
         self.rig.wait_ready();
         self.helped();
         let accepted =
             |it: &flyball_core::record::Entry| matches!(&it.record, Record::Accepted(it) if it.reason == "INC-4411");
         assert!(self.rig.entries().iter().any(accepted), "who accepted it is written down");
+        if self.rig.replica("one").ledger().is_some() {
+            // A file has one process.
+            self.rig.terminate();
+        }
         let (code, said) = self.ledger(&["verify"]);
         assert_eq!(code, 0, "{said}");
     }

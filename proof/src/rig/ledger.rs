@@ -1,7 +1,11 @@
 //! What a rig reads from the ledger's stream, with a client of its own.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
-use flyball::ledger::{JetStreamLedger, JetStreamOptions};
+use flyball::clock::TokioClock;
+use flyball::ledger::{FileLedger, JetStreamLedger, JetStreamOptions};
 use flyball_core::history::History;
 use flyball_core::id::Revision;
 use flyball_core::intent::{Intent, Stage};
@@ -10,7 +14,9 @@ use flyball_core::ports::Ledger;
 use flyball_core::record::{Entry, Record, Verdict};
 use flyball_core::workload::Workload as Target;
 
-use super::Rig;
+use flyball_devcluster::wait_until;
+
+use super::{Rig, SOON};
 
 impl Rig {
     /// All entries of the ledger, in order.
@@ -26,18 +32,25 @@ impl Rig {
     /// # Errors
     /// NATS does not answer, or the stream cannot be read.
     pub fn read_entries(&self) -> Result<Vec<Entry>> {
+        if let Some(path) = self.replicas.first().and_then(|it| it.ledger()) {
+            // A copy that is taken in the midst of a transaction is torn, and says so.
+            return wait_until("a copy of the ledger's file", SOON, || self.copied_entries(Path::new(&path)));
+        }
         self.runtime.block_on(async {
             let client = async_nats::connect(&self.nats_url).await?;
             // Found, never made: a rig must not bring back what a row has taken away.
             let ledger = JetStreamLedger::find(client, &self.name, JetStreamOptions::default()).await?;
             let ledger = ledger.context("there is no ledger")?;
-            let newest = ledger.newest().await?;
-            let mut tail = ledger.follow(Revision::default()).await?;
-            let mut entries: Vec<Entry> = Vec::new();
-            while entries.last().map_or(Revision::default(), |it| it.revision) < newest {
-                entries.push(tail.next().await?);
-            }
-            Ok(entries)
+            all(&ledger).await
+        })
+    }
+
+    fn copied_entries(&self, path: &Path) -> Result<Vec<Entry>> {
+        let copy = tempfile::NamedTempFile::new_in(self.folder())?;
+        std::fs::copy(path, copy.path())?;
+        self.runtime.block_on(async {
+            let clock = Arc::new(TokioClock::real());
+            all(&FileLedger::open_unwritten(copy.path(), clock)?).await
         })
     }
 
@@ -99,6 +112,16 @@ impl Rig {
         }
         found
     }
+}
+
+async fn all(ledger: &dyn Ledger) -> Result<Vec<Entry>> {
+    let newest = ledger.newest().await?;
+    let mut tail = ledger.follow(Revision::default()).await?;
+    let mut entries: Vec<Entry> = Vec::new();
+    while entries.last().map_or(Revision::default(), |it| it.revision) < newest {
+        entries.push(tail.next().await?);
+    }
+    Ok(entries)
 }
 
 /// The outcome of a closed intent.

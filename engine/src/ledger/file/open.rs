@@ -12,8 +12,8 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
 use super::about::{self, ABOUT, IDENTITY, MOVED, UNFINISHED};
 use super::overlay::Overlay;
-use super::read;
 use super::store::{ENTRIES, End, TOPICS, beside};
+use super::{read, topics};
 use crate::ledger::START_THERE;
 
 /// Why a ledger's file could not be opened.
@@ -92,7 +92,8 @@ pub(super) fn open_any(path: &Path, origin: Option<&str>) -> Result<Opened, Open
     opened(path, || Ok(Database::open(path)?))
 }
 
-/// Opens the file whatever became of it, without ever writing to it, and compares every page with its checksum.
+/// Opens the file whatever became of it, without ever writing to it, and compares every page with its checksum, and the
+/// table of topics with the entries: a page that was damaged and then written anew has a checksum that fits.
 pub(super) fn open_unwritten(path: &Path) -> Result<Opened, OpenError> {
     let overlay = Overlay::over(path).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
@@ -105,6 +106,7 @@ pub(super) fn open_unwritten(path: &Path) -> Result<Opened, OpenError> {
         let mut database = Builder::new().create_with_backend(overlay)?;
         // It says so of what it has mended, too: in memory, here.
         if database.check_integrity()? {
+            topics::compare(&database)?;
             return Ok(database);
         }
         Err(redb::Error::Corrupted("pages do not have the checksums that they had".to_owned()))

@@ -1,11 +1,15 @@
 //! The table that says which entry of a topic is the newest: derived from the entries, and so never believed against them. A
 //! disk that changes a bit of it would otherwise make an append lose a compare that nobody has won, for ever.
 
+use std::collections::BTreeMap;
+
 use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
 use flyball_core::ports::{AppendError, Write};
 use flyball_core::wire;
-use redb::Table;
+use redb::{Database, ReadableDatabase, ReadableTable, Table};
+
+use super::store::{ENTRIES, TOPICS};
 
 /// Topic to its newest revision and that entry's sum.
 pub(super) type Topics<'a> = Table<'a, &'static str, (u64, [u8; 16])>;
@@ -42,15 +46,45 @@ pub(super) fn prev(
     Ok(Err(AppendError::Lost))
 }
 
+/// Holds the whole table against the entries.
+///
+/// # Errors
+/// It cannot be read, or says something else than they do.
+pub(super) fn compare(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    for row in transaction.open_table(ENTRIES)?.range::<u64>(..)? {
+        let (revision, entry) = row?;
+        newest.insert(entry.value().0.to_owned(), revision.value());
+    }
+    let topics = transaction.open_table(TOPICS)?;
+    let wrong = |topic: &str, said: u64, is: u64| {
+        Err(redb::Error::Corrupted(format!(
+            "its table says that entry {said} is the newest of {topic}, and entry {is} is"
+        )))
+    };
+    for (topic, revision) in &newest {
+        let said = topics.get(topic.as_str())?.map_or(0, |it| it.value().0);
+        if said != *revision {
+            return wrong(topic, said, *revision);
+        }
+    }
+    for row in topics.range::<&str>(..)? {
+        let (topic, head) = row?;
+        if !newest.contains_key(topic.value()) {
+            return wrong(topic.value(), head.value().0, 0);
+        }
+    }
+    Ok(())
+}
+
 fn head(topics: &Topics<'_>, topic: &str) -> Result<Head, redb::Error> {
-    use redb::ReadableTable;
     let found = topics.get(topic)?.map(|found| found.value());
     Ok(found.map_or_else(Head::default, |(revision, sum)| Head { revision: Revision(revision), sum: sum.into() }))
 }
 
 /// Whether the entry is there, of this topic, and with this sum.
 fn holds(entries: &Entries<'_>, topic: &str, head: Head) -> Result<bool, redb::Error> {
-    use redb::ReadableTable;
     let Some(entry) = entries.get(head.revision.0)? else { return Ok(false) };
     let (its, body) = entry.value();
     let Some(known) = wire::topic(topic).filter(|_| its == topic) else { return Ok(false) };
