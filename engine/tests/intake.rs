@@ -16,7 +16,7 @@ use flyball::intake::{ForeignStream, Inbox, JetStreamSignals};
 use flyball::publish::Publish;
 use flyball_core::ports::{Delivery, Message, Signals};
 use futures::StreamExt;
-use support::{DEADLINE, client, server};
+use support::{DEADLINE, client, eventually, server};
 use tokio::time::{Instant, timeout};
 
 const CLUSTER: &str = "prod";
@@ -237,6 +237,65 @@ async fn signals_flow_again_after_a_kill() {
         }
     }
     signals.ready().await.unwrap();
+}
+
+/// A process that ends without a word: nothing of it is left that could settle anything.
+fn dies(signals: JetStreamSignals, held: Vec<Delivery>) {
+    drop(signals);
+    drop(held);
+}
+
+/// It ends as soon as it has read the one message, and everything that came with it dies with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kills_its_reader_is_put_aside_and_what_was_with_it_is_not() {
+    let Some(server) = server() else { return };
+    let context = jetstream::new(client(&server).await);
+    let connect = async || JetStreamSignals::connect(client(&server).await, CLUSTER, &[]).await.unwrap();
+    let mut signals = connect().await;
+    let (mut deaths, mut settled) = (0, BTreeSet::new());
+    for number in 0..5 {
+        publish(&context, SUBJECT, &[], format!("good {number}").into_bytes()).await;
+        if number == 2 {
+            publish(&context, SUBJECT, &[], b"bad".to_vec()).await;
+        }
+    }
+    // At first all of them are in one process that dies, and so as often delivered as the bad one.
+    while deaths < 2 {
+        let mut held = next(&signals).await;
+        while held.len() < 6 {
+            held.extend(next(&signals).await);
+        }
+        dies(signals, held);
+        deaths += 1;
+        signals = connect().await;
+    }
+    while settled.len() < 5 || deaths < 5 {
+        let mut held = next(&signals).await;
+        while let Some(delivery) = held.pop() {
+            if delivery.message.body == b"bad" {
+                held.push(delivery);
+                dies(signals, held);
+                deaths += 1;
+                signals = connect().await;
+                break;
+            }
+            settled.insert(delivery.message.body.clone());
+            delivery.receipt.acknowledge(true).await;
+        }
+    }
+    let letters = dead_letters(&context, 1).await;
+    assert_eq!(letters[0].payload, "bad");
+    assert_eq!(header(&letters[0], "Flyball-Refused-Reason"), "kills-its-reader");
+    assert_eq!((deaths, settled.len()), (5, 5), "twice by chance, three times alone");
+    // Nothing is left over: not of the bad one, and no mark of the others.
+    publish(&context, SUBJECT, &[], b"after".to_vec()).await;
+    let after = one(&signals).await;
+    assert_eq!(after.message.body, b"after");
+    after.receipt.acknowledge(true).await;
+    let messages = async |name| context.get_stream(name).await.unwrap().cached_info().state.messages;
+    assert_eq!(messages("FLYBALL_REFUSED").await, 1);
+    eventually("the marks of the bad one alone", async || (messages("FLYBALL_SUSPECTS").await == 3).then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

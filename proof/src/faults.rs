@@ -6,6 +6,7 @@ mod damage;
 mod engine;
 mod files;
 mod nats;
+mod poison;
 mod rollouts;
 mod servers;
 mod signals;
@@ -60,6 +61,7 @@ pub fn rows() -> Vec<Row> {
         engine::ROWS,
         nats::ROWS,
         streams::ROWS,
+        poison::ROWS,
         files::ROWS,
         signals::ROWS,
         servers::ROWS,

@@ -4,6 +4,7 @@
 mod hold;
 mod receipt;
 mod streams;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::nats;
 use hold::Holds;
 use receipt::JetStreamReceipt;
+use trial::{SUSPECT, Trials};
 
 /// Deliveries that `next` returns at once: few enough that a batch is decided within one flush of the ledger.
 const BATCH: usize = 256;
@@ -92,8 +94,12 @@ impl JetStreamSignals {
         let own = consumers.swap_remove(0);
         let holds = Arc::new(Holds::new(context.clone()));
         let (queue, received) = mpsc::channel(BATCH);
-        let read = |source: Source| AbortOnDropHandle::new(tokio::spawn(read(source, holds.clone(), queue.clone())));
+        let (trials, trying) = Trials::open(context, cluster, queue.clone());
+        let read = |source: Source| {
+            AbortOnDropHandle::new(tokio::spawn(read(source, holds.clone(), trials.clone(), queue.clone())))
+        };
         let mut readers: Vec<_> = sources.into_iter().map(read).collect();
+        readers.push(AbortOnDropHandle::new(tokio::spawn(trying)));
         readers.push(AbortOnDropHandle::new(tokio::spawn(hold::extend(holds.clone()))));
         Ok(Self { own, received: Mutex::new(received), _readers: readers })
     }
@@ -112,9 +118,10 @@ impl Source {
         messages.await.map_err(|error| error.to_string())
     }
 
-    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<Delivery> {
-        let (sequence, published_at) = match message.info() {
-            Ok(info) => (info.stream_sequence, nats::timestamp(info.published)),
+    /// The delivery, and the how-manieth of its message it is.
+    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<(Delivery, i64)> {
+        let (sequence, published_at, time) = match message.info() {
+            Ok(info) => (info.stream_sequence, nats::timestamp(info.published), info.delivered),
             Err(error) => {
                 // Without its place it cannot be acknowledged: it comes from no consumer.
                 tracing::warn!(stream = self.stream, %error, "a message that is no delivery");
@@ -131,12 +138,12 @@ impl Source {
             sequence,
             published_at,
         };
-        Some(Delivery { message, receipt: Box::new(receipt) })
+        Some((Delivery { message, receipt: Box::new(receipt) }, time))
     }
 }
 
 /// Reads one consumer for ever. Readers take turns at the queue, message by message, so that none starves another.
-async fn read(source: Source, holds: Arc<Holds>, queue: mpsc::Sender<Delivery>) {
+async fn read(source: Source, holds: Arc<Holds>, trials: Trials, queue: mpsc::Sender<Delivery>) {
     loop {
         let open = || source.messages();
         let opened = open.retry(nats::patiently()).notify(|why, pause| {
@@ -146,8 +153,10 @@ async fn read(source: Source, holds: Arc<Holds>, queue: mpsc::Sender<Delivery>) 
         while let Some(message) = messages.next().await {
             match message {
                 Ok(message) => {
-                    let Some(delivery) = source.delivery(&holds, message) else { continue };
-                    if queue.send(delivery).await.is_err() {
+                    let Some((delivery, time)) = source.delivery(&holds, message) else { continue };
+                    if time >= SUSPECT {
+                        trials.take(&source.stream, delivery);
+                    } else if queue.send(delivery).await.is_err() {
                         return;
                     }
                 }
