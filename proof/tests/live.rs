@@ -4,6 +4,8 @@
 
 #[path = "live/actions.rs"]
 mod actions;
+#[path = "live/amnesia.rs"]
+mod amnesia;
 #[path = "live/bad_input.rs"]
 mod bad_input;
 #[path = "live/crowds.rs"]
