@@ -1,7 +1,6 @@
 //! Where the high-water mark is kept, and who looks after it: read before anything is done, raised once a minute, never
 //! lowered by an engine. A ledger that does not agree with it is not acted on.
 
-mod config_map;
 mod file;
 
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use flyball_core::mark::{Distrust, Mark};
 use flyball_core::ports::{Anchor, Ledger, PortError, Ports};
 use jiff::SignedDuration;
 
-pub use config_map::ConfigMapAnchor;
+pub use crate::cluster::ConfigMapAnchor;
 pub use file::FileAnchor;
 
 use crate::ledger::{Book, START_THERE};

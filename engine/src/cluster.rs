@@ -1,6 +1,7 @@
 //! The real cluster behind the core's port: kube-apiserver, read fresh for every decision and written to once per attempt.
 //! It decides nothing. What it cannot read it says so, and what it is not sure of it calls unknown.
 
+mod config_map;
 mod error;
 mod execute;
 mod managers;
@@ -29,9 +30,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::broadcast::error::RecvError;
 
+pub use config_map::ConfigMapAnchor;
 pub use error::ConnectError;
-
-use crate::anchor::ConfigMapAnchor;
 use throttle::Door;
 use watched::Watched;
 
@@ -84,7 +84,7 @@ impl Default for Options {
 
 /// A cluster reached through its API server.
 pub struct KubeCluster {
-    door: Door,
+    door: Arc<Door>,
     client: Client,
     observer: Arc<dyn Observer>,
     watched: Arc<Watched>,
@@ -109,7 +109,7 @@ impl KubeCluster {
         let client = Client::try_from(config)
             .map_err(|source| ConnectError::Client { url: url.clone(), source: Box::new(source) })?;
         Ok(Self {
-            door: Door::new(client.clone(), url, options.observer.clone(), options.rate, options.burst),
+            door: Arc::new(Door::new(client.clone(), url, options.observer.clone(), options.rate, options.burst)),
             client,
             observer: options.observer,
             watched: Arc::new(Watched::default()),
@@ -118,7 +118,7 @@ impl KubeCluster {
 
     /// The high-water mark of `cluster`'s ledger, kept in our own namespace.
     pub fn anchor(&self, cluster: &str) -> ConfigMapAnchor {
-        ConfigMapAnchor::new(self.client.clone(), self.url(), cluster)
+        ConfigMapAnchor::new(self.door.clone(), self.client.default_namespace(), cluster)
     }
 
     /// The address of the API server.

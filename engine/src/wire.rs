@@ -155,7 +155,13 @@ pub async fn mixed(
         (Some(kube), _) => Arc::new(kube.anchor(&config.cluster)),
         (None, Place::File(path)) => Arc::new(FileAnchor::beside(path)),
         // There is nowhere to keep it that a server's loss would spare.
-        (None, Place::Stream(_)) => Arc::<flyball_sim::MemoryAnchor>::default(),
+        (None, Place::Stream(_)) => {
+            tracing::warn!(
+                "The ledger's high-water mark is kept in memory: without --kubeconfig there is nowhere to keep it, and a ledger \
+                 that is lost between two starts is not noticed"
+            );
+            Arc::<flyball_sim::MemoryAnchor>::default()
+        }
     };
     let ledger = ledger::open(&place, &config.cluster, &clock, &*anchor, told).await?;
     described.push(format!(

@@ -41,6 +41,10 @@ impl<'a> Place<'a> {
         Self::new("/api/v1", "pods", namespace)
     }
 
+    pub(super) fn config_maps(namespace: &'a str) -> Self {
+        Self::new("/api/v1", "configmaps", namespace)
+    }
+
     pub(super) fn namespaces() -> Self {
         Self::new("/api/v1", "namespaces", "")
     }

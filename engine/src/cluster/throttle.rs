@@ -94,6 +94,20 @@ impl Door {
         self.write("patch", place, request).await
     }
 
+    /// Makes an object, once.
+    pub(super) async fn create(&self, place: Place<'_>, body: &Value) -> Result<Reply, NoAnswer> {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = Request::new(place.path()).create(&params, body.to_string().into_bytes());
+        self.write("create", place, request).await
+    }
+
+    /// Puts an object in the place of the one whose version it bears, once.
+    pub(super) async fn replace(&self, place: Place<'_>, name: &str, body: &Value) -> Result<Reply, NoAnswer> {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = Request::new(place.path()).replace(name, &params, body.to_string().into_bytes());
+        self.write("update", place, request).await
+    }
+
     /// Asks for the eviction of a pod, once.
     pub(super) async fn evict(&self, place: Place<'_>, name: &str, body: &Value) -> Result<Reply, NoAnswer> {
         let (params, body) = (PostParams::default(), body.to_string().into_bytes());

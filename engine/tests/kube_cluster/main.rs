@@ -4,6 +4,7 @@
 mod bed;
 mod door;
 mod evictions;
+mod marks;
 mod outage;
 mod reads;
 mod rights;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use flyball_core::action::{Action, Scale};
 use flyball_core::deny::DenyReason;
+use flyball_core::id::Revision;
 use flyball_core::intent::Execution;
-use flyball_core::ports::{Cluster as _, PortError};
+use flyball_core::mark::Mark;
+use flyball_core::ports::{Anchor as _, Cluster as _, PortError};
 use flyball_core::workload::WorkloadKind;
 use flyball_devcluster::{Pods, workloads::wait_ready};
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ fn rights(bed: &Bed) {
 }
 
 /// A kubeconfig of a new service account with these rules and none else.
-fn account(bed: &Bed, rules: &Value) -> std::path::PathBuf {
+pub(crate) fn account(bed: &Bed, rules: &Value) -> std::path::PathBuf {
     let metadata = json!({"namespace": bed.namespace, "name": "somebody"});
     let of = |kind: &str, more: Value| {
         let mut object = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata});
@@ -44,8 +46,8 @@ fn account(bed: &Bed, rules: &Value) -> std::path::PathBuf {
 async fn the_role_that_we_ship_is_enough() {
     let Some(admin) = Bed::new("role").await else { return };
     rights(&admin);
-    let (_, kubeconfig) = admin.dev.service_account("flyball", "flyball").unwrap();
-    let bed = Bed::over(admin.dev, admin.namespace.clone(), kubeconfig).await;
+    let (_, own) = admin.dev.service_account("flyball", "flyball").unwrap();
+    let bed = Bed::over(admin.dev, admin.namespace.clone(), own.clone()).await;
     for kind in WorkloadKind::ALL {
         let app = kind.plural();
         let manifest = bed.manifest(app);
@@ -67,6 +69,19 @@ async fn the_role_that_we_ship_is_enough() {
         bed.apply(&request(&target, Action::DeletePod { pod: Some(pod) })).await;
         bed.kube.sight(&target, Some(("nobody", "x"))).await.unwrap();
     }
+    // The mark of a cluster of any name, in the account's own namespace, as a pod has it.
+    let text = std::fs::read_to_string(&own)
+        .unwrap()
+        .replace("{cluster: devcluster,", "{cluster: devcluster, namespace: flyball,");
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("kubeconfig");
+    std::fs::write(&own, text).unwrap();
+    let (kube, watches) = connect(own, Arc::new(())).await;
+    let anchor = kube.anchor(&bed.namespace);
+    let mark = |newest| Mark { ledger: "one".into(), newest: Revision(newest) };
+    assert!(anchor.write(None, mark(1)).await.unwrap());
+    assert!(anchor.write(Some(mark(1)), mark(2)).await.unwrap());
+    watches.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -142,7 +142,6 @@ fn role(rig: &mut Rig, but: Option<(&str, &str)>) {
             // Its own namespace is that of the kubeconfig, which names none.
             Some("Role") => {
                 object["metadata"] = json!({"name": unique.clone(), "namespace": "default"});
-                object["rules"][1]["resourceNames"] = json!([format!("flyball-{}", rig.name)]);
             }
             Some("RoleBinding") => {
                 object["metadata"] = json!({"name": unique.clone(), "namespace": "default"});
