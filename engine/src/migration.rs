@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::config::LedgerPlace;
 use crate::ledger::Switch;
-use crate::ledger::migration::{agrees, catch_up, origin, remark};
+use crate::ledger::migration::{agrees, carry_snapshot, catch_up, origin, remark};
 use crate::ledger::stored::{Draft, Store};
 use crate::pipeline::Engine;
 use crate::replicas::{self, JetStreamReplicas};
@@ -200,6 +200,7 @@ impl Migrator {
         persist(engine, || remark(anchor, &before, &after, last)).await?;
         drop(marking);
         persist(engine, || draft.finish()).await?;
+        carry_snapshot(&*source, &*self.ledger.current()).await;
         Ok(start(&to))
     }
 

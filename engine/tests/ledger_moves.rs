@@ -17,8 +17,9 @@ use flyball::ledger::dump::export;
 use flyball::ledger::migration::{catch_up, origin, remark};
 use flyball::ledger::stored::{Draft, Store};
 use flyball::ledger::{FileDraft, FileLedger, JetStreamLedger, JetStreamOptions, StreamDraft};
+use flyball_core::id::Revision;
 use flyball_core::mark::Mark;
-use flyball_core::ports::{Anchor, Clock, Ledger};
+use flyball_core::ports::{Anchor, Checkpoint, Clock, Ledger};
 use flyball_core::record::{Record, Topic};
 use flyball_devcluster::{NatsServer, free_port};
 use serde_json::{Value, json};
@@ -103,6 +104,8 @@ async fn a_move_to_a_stream_goes_on_after_each_step() {
         let path = folder.path().join(format!("ledger {steps}"));
         let source = FileLedger::open(&path, clock()).unwrap();
         write_some(&source, 20).await;
+        let snapshot = Checkpoint { revision: Revision(39), body: b"a snapshot".as_slice().into() };
+        source.shelf().unwrap().keep(snapshot.clone()).await.unwrap();
         let (before, identity) = (told(&source).await, source.identity());
         let mark = Mark { ledger: identity.clone(), newest: source.newest().await.unwrap() };
         assert!(anchor(&path).write(None, mark).await.unwrap());
@@ -127,10 +130,16 @@ async fn a_move_to_a_stream_goes_on_after_each_step() {
         let there = jetstream(&server).await;
         assert_eq!(told(&there).await, before, "after {steps} steps");
         assert_eq!(told(&file(&path).await).await, before, "the old one stays as it was");
+        let kept = there.shelf().unwrap().read().await.unwrap();
+        assert!(steps == 6 || kept == Some(snapshot), "{kept:?}");
         let marked = anchor(&path).read().await.unwrap().unwrap();
         assert_eq!((marked.ledger, marked.newest.0), (there.identity(), 40));
         drop(file(&path).await);
-        says(&flyball(&["dev", "--ledger", &text]), 2, "was moved to stream FLYBALL_LEDGER_prod of");
+        says(
+            &flyball(&["dev", "--listen", "127.0.0.1:0", "--ledger", &text]),
+            2,
+            "was moved to stream FLYBALL_LEDGER_prod of",
+        );
         says(&flyball(&["ledger", "verify", "--ledger", &text, "--mark-beside"]), 2, "start there");
         let context = async_nats::jetstream::new(client(&server).await);
         context.delete_stream(format!("FLYBALL_LEDGER_{CLUSTER}")).await.unwrap();
@@ -167,7 +176,11 @@ async fn a_move_to_a_file_goes_on_after_each_step_and_the_server_refuses_whoever
             fs::remove_file(&other).unwrap();
         }
         if (1..6).contains(&steps) {
-            says(&flyball(&["dev", "--ledger", &text]), 2, "is an unfinished migration of FLYBALL_LEDGER_prod of");
+            says(
+                &flyball(&["dev", "--listen", "127.0.0.1:0", "--ledger", &text]),
+                2,
+                "is an unfinished migration of FLYBALL_LEDGER_prod of",
+            );
         }
         let run = || {
             flyball(&[
@@ -192,10 +205,10 @@ async fn a_move_to_a_file_goes_on_after_each_step_and_the_server_refuses_whoever
         // A process that slept through all of it, and its housekeeping.
         let woken = late.append(note("late")).await.unwrap_err().to_string();
         assert!(woken.contains("sealed"), "{woken}");
-        late.shelf().unwrap().purge(flyball_core::id::Revision(10)).await.unwrap_err();
+        late.shelf().unwrap().purge(Revision(10)).await.unwrap_err();
         let seen = late.newest().await.unwrap_err().to_string();
         assert!(seen.contains("was moved to") && seen.contains(&text), "{seen}");
-        let begun = flyball(&["dev", "--ledger", "nats", "--nats", &url]);
+        let begun = flyball(&["dev", "--listen", "127.0.0.1:0", "--ledger", "nats", "--nats", &url]);
         says(&begun, 2, "was moved to");
     }
 }

@@ -35,9 +35,12 @@ pub struct Args {
     /// Entries of the past
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
-    /// Starts of each kind
+    /// Starts of each kind with a snapshot
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Starts of each kind without one: they read every entry
+    #[arg(long, default_value_t = 5)]
+    bare: usize,
 }
 
 /// Runs it.
@@ -47,7 +50,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let nats = NatsServer::start()?;
     println!("{} entries, load {}", args.entries, fs::read_to_string("/proc/loadavg")?.trim());
-    println!("ledger                 rounds   median      min      max");
+    println!("ledger                          rounds   median      min      max");
     let kept = [in_file(args, &nats)?, in_stream(args, &nats)?];
     println!("load {}", fs::read_to_string("/proc/loadavg")?.trim());
     Ok(if kept.iter().all(|it| *it <= LIMIT) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -64,15 +67,31 @@ fn told(what: &str, mut took: Vec<Duration>) -> Duration {
     took.sort_unstable();
     let (Some(min), Some(max)) = (took.first(), took.last()) else { return Duration::ZERO };
     let seconds = |it: &Duration| format!("{:>6.2} s", it.as_secs_f64());
-    println!("{what:<22} {:>6} {} {} {}", took.len(), seconds(&took[took.len() / 2]), seconds(min), seconds(max));
+    println!("{what:<31} {:>6} {} {} {}", took.len(), seconds(&took[took.len() / 2]), seconds(min), seconds(max));
     *max
 }
 
-/// Kills the engine, prepares, starts it and waits until it is ready; so many times.
-fn rounds(rig: &Rig, engine: &Replica, count: usize, mut prepare: impl FnMut() -> Result<()>) -> Result<Vec<Duration>> {
+/// How the engine of the round before ends.
+type End = fn(&Replica);
+
+fn killed(engine: &Replica) {
+    engine.kill();
+}
+
+fn stopped(engine: &Replica) {
+    engine.terminate();
+}
+
+/// Ends the engine, prepares, starts it and waits until it is ready; so many times.
+fn rounds(
+    rig: &Rig,
+    engine: &Replica,
+    (count, end): (usize, End),
+    mut prepare: impl FnMut() -> Result<()>,
+) -> Result<Vec<Duration>> {
     let mut all = Vec::new();
     for _ in 0..count {
-        engine.kill();
+        end(engine);
         prepare()?;
         let begun = Instant::now();
         engine.launch();
@@ -102,27 +121,30 @@ fn in_file(args: &Args, nats: &NatsServer) -> Result<Duration> {
     rig.runtime.block_on(async { fill(&mut FileDraft::begin(&bare, ORIGIN)?, args.entries).await })?;
     rig.environment.push(("FLYBALL_LEDGER".to_owned(), path.display().to_string()));
     let engine = rig.add("file");
-    let took = rounds(&rig, &engine, args.rounds, || {
+    let took = rounds(&rig, &engine, (args.bare.max(1), killed), || {
         fs::copy(&bare, &path)?;
         accept(&rig, &path)
     })?;
-    told("file, no snapshot", took);
+    told("file, no snapshot, killed", took);
     fs::remove_file(&bare)?;
     // Nobody can look into a file that is in use: it is stopped now and then, until it has kept one.
     wait_until("a snapshot", LATE, || {
         engine.terminate();
         let kept = rig.runtime.block_on(async { kept(&open(&path)?).await })?;
         if kept <= Revision(args.entries) {
-            rounds(&rig, &engine, 1, || Ok(()))?;
+            rounds(&rig, &engine, (1, killed), || Ok(()))?;
             std::thread::sleep(Duration::from_secs(2));
         }
         ensure!(kept > Revision(args.entries), "none yet");
         Ok(())
     })?;
     rig.runtime.block_on(async { past::go_on(&open(&path)?, BEHIND).await })?;
-    let took = rounds(&rig, &engine, args.rounds, || Ok(()))?;
+    // The first one only so that there is an engine to end.
+    rounds(&rig, &engine, (1, killed), || Ok(()))?;
+    let after_a_stop = told("file, stopped", rounds(&rig, &engine, (args.rounds, stopped), || Ok(()))?);
+    let after_a_kill = told("file, killed", rounds(&rig, &engine, (args.rounds, killed), || Ok(()))?);
     engine.kill();
-    Ok(told("file, with snapshot", took))
+    Ok(after_a_stop.max(after_a_kill))
 }
 
 /// The copy is shorter than the ledger of the round before.
@@ -154,14 +176,14 @@ fn in_stream(args: &Args, nats: &NatsServer) -> Result<Duration> {
         fill(&mut draft, args.entries).await
     })?;
     let engine = rig.add("stream");
-    let took = rounds(&rig, &engine, args.rounds, || {
+    let took = rounds(&rig, &engine, (args.bare.max(1), killed), || {
         rig.runtime.block_on(async {
             // There is none before the first round.
             let _ = rig.jetstream().await.delete_stream(format!("FLYBALL_SNAPSHOTS_{}", rig.name)).await;
         });
         Ok(())
     })?;
-    told("stream, no snapshot", took);
+    told("stream, no snapshot, killed", took);
     let ledger = rig.runtime.block_on(JetStreamLedger::connect(client, &rig.name, options))?;
     wait_until("a snapshot", LATE, || {
         let kept = rig.runtime.block_on(kept(&ledger))?;
@@ -170,7 +192,7 @@ fn in_stream(args: &Args, nats: &NatsServer) -> Result<Duration> {
     })?;
     engine.kill();
     rig.runtime.block_on(past::go_on(&ledger, BEHIND))?;
-    let took = rounds(&rig, &engine, args.rounds, || Ok(()))?;
+    let took = rounds(&rig, &engine, (args.rounds, killed), || Ok(()))?;
     engine.kill();
-    Ok(told("stream, with snapshot", took))
+    Ok(told("stream, killed", took))
 }

@@ -71,6 +71,20 @@ pub async fn catch_up(
     Ok(())
 }
 
+/// Takes the newest snapshot along, so that the first start on the new ledger is a quick one. Its entries are the same, so it
+/// is a snapshot of the new one as well; without it that start reads the entries.
+pub async fn carry_snapshot(source: &dyn Store, to: &dyn Store) {
+    let (Some(from), Some(into)) = (source.shelf(), to.shelf()) else { return };
+    let kept = match from.read().await {
+        Ok(Some(checkpoint)) => into.keep(checkpoint).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        tracing::warn!(%error, "The snapshot was not taken along");
+    }
+}
+
 /// Moves the high-water mark from the old ledger to the new one.
 ///
 /// # Errors

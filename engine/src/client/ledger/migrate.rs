@@ -14,7 +14,7 @@ use crate::client::progress::Progress;
 use crate::client::{Answer, Trouble};
 use crate::clock::TokioClock;
 use crate::config::LedgerPlace;
-use crate::ledger::migration::{agrees, catch_up, origin, remark};
+use crate::ledger::migration::{agrees, carry_snapshot, catch_up, origin, remark};
 use crate::ledger::stored::{Draft, Store};
 use crate::migration::start;
 use crate::replicas::JetStreamReplicas;
@@ -102,6 +102,7 @@ async fn alone(args: &Migrate, to: &LedgerPlace, from: Option<PathBuf>) -> Resul
         None => unusable(format!("{error:#}")),
     })?;
     let last = carry(&*source, &mut *draft, &*anchor).await?;
+    carry_snapshot(&*source, &*draft.ledger(clock).await?).await;
     let told = Migration {
         step: Step::Done,
         to: Some(draft.place()),
