@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self as js, stream};
-use flyball::ledger::{JetStreamLedger, JetStreamOptions as Options};
+use flyball::clock::TokioClock;
+use flyball::ledger::{Book, JetStreamLedger, JetStreamOptions as Options, inspect};
 use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::ports::{AppendError, Ledger, Write};
@@ -183,4 +184,38 @@ async fn an_entry_of_another_version_or_a_new_stream_is_never_passed_over() {
     let error = timeout(DEADLINE, waiting.next()).await.expect("an error in time").unwrap_err().to_string();
     assert!(error.contains("made anew"), "{error}");
     assert!(ledger.newest().await.is_err());
+}
+
+/// A replica that was frozen wakes up behind what others have removed meanwhile: its fold lacks entries that it can never read. It
+/// ends, so that its next start begins at a checkpoint, and does not follow again for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_that_was_frozen_past_a_removal_ends_and_the_next_start_goes_on() {
+    let Some(server) = server() else { return };
+    let (frozen, other) = (Arc::new(jetstream(&server).await), jetstream(&server).await);
+    other.append(note("seen")).await.unwrap();
+    let clock = Arc::new(TokioClock::real());
+    let (book, tail) = Book::open(frozen, clock.clone()).await.unwrap();
+    // More than the tail has asked for ahead of time.
+    let mut last = Revision::default();
+    for number in 0..1_200 {
+        last = other.append(note(&number.to_string())).await.unwrap().revision;
+    }
+    let before = Revision(last.0 - 5);
+    let purged = Write { topic: Topic::Note, expect: None, record: Record::Purged { before } };
+    other.append(purged).await.unwrap();
+    other.shelf().unwrap().purge(before).await.unwrap();
+    // The reader that it had is gone, too: a server keeps one that nobody asks for some 30 s.
+    server.restart().unwrap();
+    let halt = timeout(DEADLINE, tail).await.expect("it ends").to_string();
+    assert!(halt.contains("are missing"), "{halt}");
+    assert!(book.history().revision() < before);
+    let (again, _tail) = Book::open(Arc::new(jetstream(&server).await), clock).await.unwrap();
+    assert_eq!(again.history().revision().0, last.0 + 1);
+    // What was given up is not missing; what somebody else removes is.
+    let wrong = async || inspect(&other, None, &mut |_, _| ()).await.unwrap().wrong;
+    assert!(wrong().await.is_empty(), "{:?}", wrong().await);
+    other.shelf().unwrap().purge(Revision(before.0 + 3)).await.unwrap();
+    let found = wrong().await;
+    let said = format!("entries {before} to {} are missing, and it was not us who removed them", before.0 + 2);
+    assert!(found.len() == 1 && found[0].what == said, "{found:?}");
 }

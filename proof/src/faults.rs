@@ -7,6 +7,7 @@ mod engine;
 mod files;
 mod nats;
 mod poison;
+mod races;
 mod rollouts;
 mod servers;
 mod signals;
@@ -66,6 +67,7 @@ pub fn rows() -> Vec<Row> {
         signals::ROWS,
         servers::ROWS,
         targets::ROWS,
+        races::ROWS,
         rollouts::ROWS,
         wires::ROWS,
         views::ROWS,

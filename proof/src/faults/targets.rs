@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use flyball_core::outcome::Outcome;
 use flyball_core::workload::Workload as Target;
-use flyball_devcluster::{Answer, Pods, Workload};
+use flyball_devcluster::{Answer, Api, Pods, Workload, wait_until};
 use serde_json::json;
 
 use super::bed::{RESTART, acted, lawful, once, patch, path, prepared, ready, slow};
@@ -63,14 +63,16 @@ fn churn() {
     lawful(&rig);
 }
 
-fn remake(rig: &Rig, target: &Target) {
+/// Deletes the target and makes another one of its name.
+pub(super) fn remake(api: &Api, target: &Target) {
     let delete = format!("{}?propagationPolicy=Background", path(target));
-    rig.cluster.api().delete(&delete).and_then(Answer::ok).expect("deleted");
-    rig.eventually("it is gone", || {
-        ensure!(rig.cluster.api().get(&path(target))?.status == 404, "still there");
+    api.delete(&delete).and_then(Answer::ok).expect("deleted");
+    wait_until("it is gone", SOON, || {
+        ensure!(api.get(&path(target))?.status == 404, "still there");
         Ok(())
-    });
-    rig.cluster.api().create(&Workload::new(&rig.namespace, &target.name).deployment()).expect("created");
+    })
+    .expect("it goes");
+    api.create(&Workload::new(&target.namespace, &target.name).deployment()).expect("created");
 }
 
 /// The engine is paused between its record and its effect by a person's pause, and the target is made anew meanwhile.
@@ -95,7 +97,7 @@ spec:
         ensure!(rig.history().waiting().count() == 1, "not yet");
         Ok(())
     });
-    remake(&rig, &cart);
+    remake(rig.cluster.api(), &cart);
     let ended = rig.ended(&cart, 1);
     // It was planned after the target was made anew, on what was there: one effect, and on the uid that was planned.
     assert_eq!(ended.len(), 1);
@@ -111,7 +113,7 @@ fn made_anew_later() {
     let cart = slow(&rig, "cart");
     rig.rca("cart", "w1", "memory_leak");
     acted(&rig, &cart);
-    remake(&rig, &cart);
+    remake(rig.cluster.api(), &cart);
     let ended = rig.ended(&cart, 1);
     assert_eq!(outcome(&ended[0]), Outcome::Superseded, "{:?}", ended[0].stage());
     assert_eq!(rig.effects(&cart).len(), 1);

@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// The effect on a target, not a fence.
-fn effect(target: &Target) -> impl Fn(&Call) -> bool + Send + Sync + 'static {
+pub(super) fn effect(target: &Target) -> impl Fn(&Call) -> bool + Send + Sync + 'static {
     let target = target.clone();
     move |it| {
         let stamps = &it.body["metadata"]["annotations"];
