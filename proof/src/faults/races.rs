@@ -20,13 +20,17 @@ pub(super) const ROWS: &[Row] = &[
         40,
         "a-person-scales-with-the-effect-on-the-way",
         "refused; superseded or planned anew, the person's value stays",
-        || raced("f40w", scale, false),
+        || {
+            raced("f40w", scale, false);
+        },
     ),
     quick(
         40,
         "a-person-changes-the-image-with-the-effect-on-the-way",
         "refused; superseded or planned anew, the person's value stays",
-        || raced("f40i", release, false),
+        || {
+            raced("f40i", release, false);
+        },
     ),
 ];
 
