@@ -5,7 +5,7 @@ use std::io;
 use flyball_core::id::Revision;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::store::ENTRIES;
+use super::store::{self, ENTRIES};
 
 /// `identity` to a name that no other file has; [`UNFINISHED`] and [`MOVED`] where they are.
 pub(super) const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
@@ -22,7 +22,7 @@ pub(super) fn read(database: &Database, what: &str) -> Result<Option<String>, re
 
 /// Takes the mark of the unfinished off, or puts it on.
 pub(super) fn mark(database: &Database, origin: Option<&str>) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let transaction = store::begin(database)?;
     {
         let mut about = transaction.open_table(ABOUT)?;
         match origin {
@@ -35,7 +35,7 @@ pub(super) fn mark(database: &Database, origin: Option<&str>) -> Result<(), redb
 
 /// Says where the ledger has gone: no transaction behind this one writes. Its last entry.
 pub(super) fn close(database: &Database, to: &str) -> Result<Revision, redb::Error> {
-    let transaction = database.begin_write()?;
+    let transaction = store::begin(database)?;
     let last = {
         let mut about = transaction.open_table(ABOUT)?;
         let before = about.insert(MOVED, to)?.map(|it| it.value().to_owned());

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::about::mark;
 use super::held::Held;
 use super::open::{self, OpenError, Opened};
-use super::store::{BESIDE, ENTRIES, End, TOPICS};
+use super::store::{self, BESIDE, ENTRIES, End, TOPICS};
 use super::{FileLedger, read};
 use crate::ledger::stored::{Beside, Draft, Store, Stored};
 
@@ -84,7 +84,7 @@ fn put(database: &Database, stored: &[Stored], end: End) -> Result<End, redb::Er
     let Some(last) = fresh.last().map(|it| End { revision: it.entry.revision, at: it.entry.at }) else {
         return Ok(end);
     };
-    let transaction = database.begin_write()?;
+    let transaction = store::begin(database)?;
     fill(&transaction, fresh)?;
     transaction.commit()?;
     Ok(last)

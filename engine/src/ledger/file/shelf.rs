@@ -9,7 +9,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::FileLedger;
-use super::store::{BESIDE, ENTRIES, TOPICS};
+use super::store::{self, BESIDE, ENTRIES, TOPICS};
 
 /// Revision to sum and body. A file that never had one has no such table.
 const CHECKPOINTS: TableDefinition<u64, &[u8]> = TableDefinition::new("checkpoints");
@@ -102,7 +102,7 @@ fn newest_whole(database: &Database) -> Result<Option<Checkpoint>, redb::Error> 
 
 /// In one transaction, so that the older one is there until the newer is whole.
 fn keep(database: &Database, checkpoint: &Checkpoint) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let transaction = store::begin(database)?;
     {
         let mut checkpoints = transaction.open_table(CHECKPOINTS)?;
         let newest = checkpoints.last()?.map_or(0, |(revision, _)| revision.value());
@@ -118,7 +118,7 @@ fn keep(database: &Database, checkpoint: &Checkpoint) -> Result<(), redb::Error>
 
 /// Removes some of the entries before `before`, and the topics that they were the newest of. Whether there are more.
 fn sweep(database: &Database, before: Revision) -> Result<bool, redb::Error> {
-    let transaction = database.begin_write()?;
+    let transaction = store::begin(database)?;
     let more = {
         let mut entries = transaction.open_table(ENTRIES)?;
         let mut topics = transaction.open_table(TOPICS)?;

@@ -5,7 +5,10 @@ use flyball_core::id::Revision;
 use flyball_core::ports::Write;
 use flyball_core::wire;
 use jiff::Timestamp;
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
+    WriteTransaction,
+};
 
 use super::about::{ABOUT, MOVED};
 use super::{Placed, topics};
@@ -21,6 +24,9 @@ pub(super) const TOPICS: TableDefinition<&str, (u64, [u8; 16])> = TableDefinitio
 /// Revision to what a copied entry had beside its body: its time, its writer (both may be empty), and whether it is a copy
 /// of a note. A file that was never copied from a stream has no such table.
 pub(super) const BESIDE: TableDefinition<u64, Aside> = TableDefinition::new("beside");
+
+/// A file with more entries than this, some 50 MB, is a long one: a walk through it takes a tenth of a second.
+const LONG: u64 = 50_000;
 
 /// The newest entry: where the next one goes, and the time it cannot be before.
 #[derive(Clone, Copy)]
@@ -44,6 +50,15 @@ impl From<String> for CommitError {
     }
 }
 
+/// Begins a transaction that writes. After a kill redb walks the whole file, which takes seconds where it is long; there each
+/// transaction notes what the walk would find out, which costs it a second sync.
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    let long = transaction.open_table(ENTRIES)?.len()? > LONG;
+    transaction.set_quick_repair(long);
+    Ok(transaction)
+}
+
 /// Writes what can be written in one transaction. Each compare sees the writes before it.
 pub(super) fn commit(
     database: &Database,
@@ -52,7 +67,7 @@ pub(super) fn commit(
     now: Timestamp,
 ) -> Result<(Vec<Placed>, End), CommitError> {
     let refused = |error: redb::Error| CommitError::Refused(error.to_string());
-    let transaction = database.begin_write().map_err(|error| refused(error.into()))?;
+    let transaction = begin(database).map_err(refused)?;
     let about = transaction.open_table(ABOUT).map_err(|error| refused(error.into()))?;
     let moved = about.get(MOVED).map_err(|error| refused(error.into()))?.map(|it| it.value().to_owned());
     if let Some(to) = moved {
