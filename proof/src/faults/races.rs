@@ -14,7 +14,7 @@ use crate::rig::{SOON, outcome};
 
 pub(super) const ROWS: &[Row] = &[
     quick(39, "target-made-anew-with-its-effect-on-the-way", "refused; superseded, no effect on the new uid", || {
-        raced("f39w", remake, true)
+        raced("f39w", remake, true);
     }),
     quick(
         40,
