@@ -8,7 +8,9 @@ use flyball_core::record::{Entry, Record};
 use flyball_core::workload::Workload as Target;
 use flyball_devcluster::AuditEntry;
 
-use super::bed::{Wired, each_once, effects, fences, leak, once, patiently, slow as slow_workload, slow_ones, wired};
+use super::bed::{
+    Wired, accounted, each_once, effects, fences, leak, once, patiently, slow as slow_workload, slow_ones, wired,
+};
 use super::{Row, quick, slow};
 use crate::proxy::{ApiAct, ApiRule, Call, Direction, Message, NatsAct, NatsRule, Rule};
 use crate::rig::{Rig, SOON};
@@ -26,6 +28,7 @@ pub(super) const ROWS: &[Row] = &[
         stopped_before_the_effect,
     ),
     quick(16, "nats-link-slow", "late, and nothing else", || nats_link(Link::Slow)),
+    quick(16, "nats-link-long", "0.4 s each way: late, nobody put aside; one effect each", long_link),
     quick(16, "nats-link-reset-again-and-again", "one effect each", || nats_link(Link::Reset)),
     quick(16, "nats-link-half-open", "noticed within three pings; one effect each", || nats_link(Link::BlackHole)),
     quick(16, "ledger-append-stored-but-unanswered", "read back, not written twice; one effect", unanswered_append),
@@ -132,6 +135,22 @@ fn refused(rig: &Rig, target: &Target) {
         ensure!(requests.iter().any(|it| stamped(&it)), "of {} requests none was", requests.len());
         Ok(())
     });
+}
+
+/// A delivery comes again after a second, so every one of them comes several times before its acknowledgement arrives. None of
+/// them kills anybody.
+fn long_link() {
+    let Wired { mut rig, api: _api, nats } = wired("f16l");
+    let targets = slow_ones(&rig, 3);
+    rig.start();
+    // A start asks forty questions, one after the other: this row is about the work.
+    nats.latency(Duration::from_millis(400));
+    nats.cut_all();
+    let sequences: Vec<u64> = targets.iter().map(|it| rig.rca(&it.name, "w1", "memory_leak")).collect();
+    each_once(&rig, &targets);
+    accounted(&rig, &sequences);
+    let refused = rig.runtime.block_on(account::refused(&rig)).expect("the dead letters");
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 enum Link {

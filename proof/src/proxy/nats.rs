@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::rules::{Armed, Rule, Script, Trigger, call};
 use super::{block_on, runtime};
@@ -92,6 +93,7 @@ struct Shared {
     script: Script<Message, NatsAct>,
     awaited: Mutex<Awaited>,
     delay_millis: AtomicU64,
+    latency_millis: AtomicU64,
     black_hole: AtomicBool,
     refuses: AtomicBool,
 }
@@ -144,6 +146,12 @@ impl NatsProxy {
     pub fn delay(&self, each: Duration) {
         let millis = u64::try_from(each.as_millis()).unwrap_or(u64::MAX);
         self.shared.delay_millis.store(millis, Ordering::SeqCst);
+    }
+
+    /// Each frame arrives so long after it was sent, on the connections that are made from now on: a long link, not a narrow one.
+    pub fn latency(&self, each_way: Duration) {
+        let millis = u64::try_from(each_way.as_millis()).unwrap_or(u64::MAX);
+        self.shared.latency_millis.store(millis, Ordering::SeqCst);
     }
 
     /// Swallows everything in both directions, on new connections too, without closing any; or lets it pass again. What was
@@ -216,24 +224,51 @@ impl Lane<'_> {
 
     async fn carry(&self, from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Result<()> {
         let mut from = BufReader::with_capacity(1 << 16, from);
+        let latency = Duration::from_millis(self.shared.latency_millis.load(Ordering::SeqCst));
+        if latency.is_zero() {
+            while let Some(frame) = self.next(&mut from).await? {
+                self.pass(frame, &mut to).await?;
+            }
+            return Ok(());
+        }
+        let (sent, mut under_way) = mpsc::unbounded_channel();
+        let reading = async move {
+            while let Some(frame) = self.next(&mut from).await? {
+                // Who no longer writes has ended the connection.
+                let _ = sent.send((Instant::now() + latency, frame));
+            }
+            Ok(())
+        };
+        let writing = async {
+            while let Some((due, frame)) = under_way.recv().await {
+                tokio::time::sleep_until(due).await;
+                self.pass(frame, &mut to).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(reading, writing).map(|_| ())
+    }
+
+    /// The next frame; none when either direction has ended.
+    async fn next(&self, from: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<frame::Frame>> {
         let mut over = self.over.subscribe();
-        loop {
-            let frame = tokio::select! {
-                frame = frame::read(&mut from, self.direction) => frame?,
-                _ = over.wait_for(|over| *over) => None,
-            };
-            let Some(frame) = frame else { return Ok(()) };
-            if self.is_silent() {
-                continue;
-            }
-            let delay = self.shared.delay_millis.load(Ordering::SeqCst);
-            if delay > 0 {
-                tokio::time::sleep(Duration::from_millis(delay)).await;
-            }
-            match frame.message.and_then(|message| Some((self.rule(&message)?, message))) {
-                None => to.write_all(&frame.raw).await?,
-                Some((armed, message)) => self.obey(&armed, &message, frame.raw, &mut to).await?,
-            }
+        tokio::select! {
+            frame = frame::read(from, self.direction) => frame,
+            _ = over.wait_for(|over| *over) => Ok(None),
+        }
+    }
+
+    async fn pass(&self, frame: frame::Frame, to: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+        if self.is_silent() {
+            return Ok(());
+        }
+        let delay = self.shared.delay_millis.load(Ordering::SeqCst);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        match frame.message.and_then(|message| Some((self.rule(&message)?, message))) {
+            None => Ok(to.write_all(&frame.raw).await?),
+            Some((armed, message)) => self.obey(&armed, &message, frame.raw, to).await,
         }
     }
 
