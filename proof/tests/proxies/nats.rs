@@ -148,6 +148,8 @@ async fn nothing_moves_before_a_call_is_over() {
     let context = jetstream::new(context.client());
     assert_eq!(publish(&context, "call.a", "1").await, Ok(1));
     assert_eq!(publish(&context, "call.b", "2").await, Ok(2));
+    // The answer is on its way before its rule has been counted.
+    trigger.wait(1, SOON).unwrap();
     assert_eq!(trigger.hits(), 1);
     assert_eq!(*counted.lock().unwrap(), [0, 2], "before the first was forwarded; before the second's answer was");
 }
