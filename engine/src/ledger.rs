@@ -20,4 +20,4 @@ pub use file::{FileDraft, FileLedger, NotADraft, OpenError};
 pub use inspect::{Finding, Report, inspect};
 pub use jetstream::{JetStreamLedger, Options as JetStreamOptions, StreamDraft};
 pub use switch::Switch;
-pub use upkeep::{Retention, upkeep};
+pub use upkeep::{Pace, Retention, upkeep};

@@ -19,7 +19,7 @@ use crate::cluster::KubeCluster;
 use crate::config::{Config, LogFormat, RunArgs, load_policies};
 use crate::http::{self, Api, Auth};
 use crate::intake::Reader;
-use crate::ledger::upkeep;
+use crate::ledger::{Pace, upkeep};
 use crate::pipeline::Engine;
 use crate::ready::Readiness;
 use crate::telemetry::Telemetry;
@@ -123,7 +123,8 @@ async fn start(
     let migrator = Some((wired.migrator, wired.ports.anchor.clone()));
     let mut app = App::start(wired.ports, settings, telemetry).await?;
     let engine = &app.engine;
-    let keeping = upkeep(engine.book.clone(), engine.clock.clone(), config.ledger_keep, engine.stopping.clone());
+    let (book, clock, stopping) = (engine.book.clone(), engine.clock.clone(), engine.stopping.clone());
+    let keeping = upkeep(book, clock, Pace::default(), config.ledger_keep, stopping);
     app.spawn("upkeep", keeping);
     if let Some(kube) = wired.kube {
         let (stopping, watches) = (app.engine.stopping.clone(), kube.watches());

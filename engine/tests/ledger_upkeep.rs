@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use flyball::clock::TokioClock;
-use flyball::ledger::{Book, Retention, upkeep};
+use flyball::ledger::{Book, Pace, Retention, upkeep};
 use flyball_core::history::History;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Clock, Ledger, PortError, Shelf, Write};
@@ -30,7 +30,7 @@ impl Bed {
         let (book, tail) = Book::open(world.ledger.clone(), clock.clone()).await.unwrap();
         let stopping = CancellationToken::new();
         tokio::spawn(tail);
-        tokio::spawn(upkeep(book.clone(), clock.clone(), Retention::default(), stopping.clone()));
+        tokio::spawn(upkeep(book.clone(), clock.clone(), Pace::default(), Retention::default(), stopping.clone()));
         Self { world, clock, book, stopping }
     }
 

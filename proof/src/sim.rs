@@ -9,8 +9,10 @@ mod fold;
 mod judge;
 mod marks;
 mod panics;
+mod past;
 mod plan;
 mod process;
+mod shelf;
 mod shrink;
 mod stage;
 mod story;
@@ -51,6 +53,9 @@ pub struct Args {
     /// No faults by chance and no slow calls: only the plan's operations.
     #[arg(long, requires = "seed")]
     quiet: bool,
+    /// Nothing happened before the storm.
+    #[arg(long, requires = "seed")]
+    young: bool,
     /// At most so many replicas.
     #[arg(long, requires = "seed")]
     replicas: Option<usize>,
@@ -63,7 +68,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let passed = match args.seed {
         Some(seed) => {
-            let thin = Thin { keep: args.keep.clone(), quiet: args.quiet, replicas: args.replicas };
+            let thin = Thin { keep: args.keep.clone(), quiet: args.quiet, young: args.young, replicas: args.replicas };
             replay(seed, &thin)
         }
         None => many(args),
@@ -129,6 +134,7 @@ fn command(seed: u64, thin: &Thin) -> String {
         words.push(format!("--keep {}", if numbers.is_empty() { "999999".to_owned() } else { numbers.join(",") }));
     }
     words.extend(thin.quiet.then(|| "--quiet".to_owned()));
+    words.extend(thin.young.then(|| "--young".to_owned()));
     words.extend(thin.replicas.map(|it| format!("--replicas {it}")));
     words.join(" ")
 }

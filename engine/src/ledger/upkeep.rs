@@ -15,11 +15,25 @@ use tokio_util::sync::CancellationToken;
 use super::Book;
 use crate::view::time;
 
-/// A checkpoint is due after so many entries, or when so much time has gone and there is anything new. Reading 10,000
-/// entries takes a tenth of a second, so a start never reads longer than that.
-const DUE: (u64, SignedDuration) = (10_000, SignedDuration::from_hours(1));
 /// How long to wait before trying again.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// When a checkpoint is due after the one before: after so many entries, or when so much time has gone and there is
+/// anything new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Entries.
+    pub entries: u64,
+    /// Time.
+    pub after: SignedDuration,
+}
+
+impl Default for Pace {
+    /// Reading 10,000 entries takes a tenth of a second, so a start never reads longer than that.
+    fn default() -> Self {
+        Self { entries: 10_000, after: SignedDuration::from_hours(1) }
+    }
+}
 
 /// How long entries are kept that nothing needs any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -62,12 +76,18 @@ impl fmt::Display for Retention {
 }
 
 /// Looks after the ledger until the process stops. Every replica does; who is second finds it done.
-pub async fn upkeep(book: Arc<Book>, clock: Arc<dyn Clock>, retention: Retention, stopping: CancellationToken) {
+pub async fn upkeep(
+    book: Arc<Book>,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    retention: Retention,
+    stopping: CancellationToken,
+) {
     let Some(shelf) = book.shelf() else { return stopping.cancelled().await };
     loop {
         let step = async {
             let kept = shelf.kept().await?;
-            due(&book, &*clock, kept).await;
+            due(&book, &*clock, pace, kept).await;
             round(&book, shelf, retention, kept).await
         };
         let done = tokio::select! {
@@ -85,10 +105,10 @@ pub async fn upkeep(book: Arc<Book>, clock: Arc<dyn Clock>, retention: Retention
 }
 
 /// Waits until a checkpoint is due after the one at `kept`.
-async fn due(book: &Book, clock: &dyn Clock, kept: Revision) {
-    let enough = book.reached(Revision(kept.0.saturating_add(DUE.0)));
+async fn due(book: &Book, clock: &dyn Clock, pace: Pace, kept: Revision) {
+    let enough = book.reached(Revision(kept.0.saturating_add(pace.entries)));
     let late = async {
-        clock.sleep(DUE.1).await;
+        clock.sleep(pace.after).await;
         book.reached(Revision(kept.0 + 1)).await;
     };
     tokio::select! {

@@ -18,7 +18,7 @@ use super::stage::{Stage, Todo, reader};
 const LOOKS: u32 = 1_000;
 
 /// Calls that only a start makes: the next process of the replica is to die there.
-const STARTS: [&str; 3] = ["append Started", "newest", "follow"];
+const STARTS: [&str; 4] = ["append Started", "newest", "follow", "read checkpoint"];
 
 /// A message as it was published.
 pub(super) struct Published {
@@ -56,6 +56,7 @@ impl Stage {
             }
             Act::Ledger(fault) => self.world.ledger.fault(fault),
             Act::CutTails => self.world.ledger.cut(),
+            Act::Rot => self.world.ledger.damage_checkpoint(),
             Act::Cluster(fault) => self.world.cluster.fault(fault),
             Act::Unreadable => self.world.cluster.read_fault(PortError::Unavailable("500".into())),
             Act::LoseAcks(count) => self.world.signals.lose_acknowledgements(count),
@@ -81,7 +82,7 @@ impl Stage {
         }
     }
 
-    fn signal(&mut self, trouble: usize, target: usize, window: u64) {
+    pub(super) fn signal(&mut self, trouble: usize, target: usize, window: u64) {
         let (kind, word) = TROUBLES[trouble];
         let target = self.targets[target].clone();
         let pods = self.world.cluster.pods(&target);

@@ -8,8 +8,8 @@ use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
 use flyball_core::intent::{Attempt, Event, Execution, Fence};
 use flyball_core::ports::{
-    Answer, AppendError, Beat, Clock, Cluster, Delivery, Ledger, PortError, Ports, Receipted, Replicas, Signals, Tail,
-    Write,
+    Answer, AppendError, Beat, Clock, Cluster, Delivery, Ledger, PortError, Ports, Receipted, Replicas, Shelf, Signals,
+    Tail, Write,
 };
 use flyball_core::record::{Entry, Record, Topic};
 use flyball_core::workload::Workload;
@@ -26,8 +26,8 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(2);
 /// All doors of one process.
 #[derive(Clone)]
 pub(super) struct Doors {
-    process: Arc<Process>,
-    world: Arc<World>,
+    pub(super) process: Arc<Process>,
+    pub(super) world: Arc<World>,
 }
 
 impl Doors {
@@ -49,7 +49,7 @@ impl Doors {
     }
 
     /// Waits in vain where the way is cut. Whether it is.
-    async fn swallowed(&self, way: Way) -> bool {
+    pub(super) async fn swallowed(&self, way: Way) -> bool {
         let cut = self.process.host.is_cut(way, self.now()).is_some();
         if cut {
             self.process.clock.sleep(PATIENCE).await;
@@ -147,6 +147,10 @@ impl Ledger for Doors {
         self.world.ledger.identity()
     }
 
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(self)
+    }
+
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
         Box::pin(async move {
             let tail = self.read(Way::Ledger, "follow", self.world.ledger.follow(after)).await?;
@@ -160,7 +164,7 @@ impl Ledger for Doors {
 }
 
 impl Doors {
-    fn read_boxed<'a, T: Send + 'a>(
+    pub(super) fn read_boxed<'a, T: Send + 'a>(
         &'a self,
         way: Way,
         point: &'static str,

@@ -8,7 +8,7 @@ use super::chronicle::Marks;
 pub(super) const ENOUGH: u64 = 5_000;
 
 /// Calls at which processes have to have died, before and after.
-const CRASHES: [&str; 25] = [
+const CRASHES: [&str; 29] = [
     "append Admitted",
     "append Deferred",
     "append Released",
@@ -34,10 +34,14 @@ const CRASHES: [&str; 25] = [
     "acknowledge",
     "refuse",
     "fetch",
+    "keep checkpoint",
+    "read checkpoint",
+    "append Purged",
+    "purge",
 ];
 
 /// What else has to have happened.
-const REACHED: [&str; 44] = [
+const REACHED: [&str; 48] = [
     "event Attempted",
     "event Unanswered",
     "event Missed",
@@ -82,6 +86,10 @@ const REACHED: [&str; 44] = [
     "fault: Cancel",
     "event CancelAsked",
     "an undo took a slot again",
+    "a checkpoint was read",
+    "keep checkpoint",
+    "purge",
+    "fault: Rot",
 ];
 
 /// Marks of the list that were never reached.

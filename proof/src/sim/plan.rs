@@ -6,6 +6,7 @@ use flyball_sim::{Fault, LedgerFault, Random};
 use jiff::SignedDuration;
 
 use super::chronicle::Phase;
+use super::past::Past;
 use super::process::{Trap, Way};
 
 /// Something that is done to the world at a moment.
@@ -35,6 +36,8 @@ pub(super) enum Act {
     Ledger(LedgerFault),
     /// Every tail is cut.
     CutTails,
+    /// The newest checkpoint is damaged.
+    Rot,
     /// The next request that changes something, of whomever.
     Cluster(Fault),
     /// The next read of the cluster fails.
@@ -88,6 +91,8 @@ pub(super) struct Plan {
     pub(super) odds: Odds,
     /// Parts in a million by which each replica's monotonic clock is fast.
     pub(super) rates: Vec<i64>,
+    /// What lies behind.
+    pub(super) past: Option<Past>,
 }
 
 /// Faults by chance.
@@ -105,6 +110,8 @@ pub(super) struct Thin {
     pub(super) keep: Option<Vec<usize>>,
     /// No faults by chance, no slow calls.
     pub(super) quiet: bool,
+    /// No past.
+    pub(super) young: bool,
     /// No more replicas than these.
     pub(super) replicas: Option<usize>,
 }
@@ -126,11 +133,15 @@ pub(super) const TROUBLES: [(&str, &str); 9] = [
 pub(super) const POISONS: usize = 3;
 
 /// Calls at which a process may be told to die.
-const POINTS: [&str; 31] = [
+const POINTS: [&str; 35] = [
     "",
     "append CancelAsked",
     "fence",
     "beat",
+    "keep checkpoint",
+    "read checkpoint",
+    "append Purged",
+    "purge",
     "append Admitted",
     "append Deferred",
     "append Released",
@@ -216,7 +227,8 @@ impl Plan {
         let rates = (0..replicas).map(fast).collect();
         let mut draft = Draft { random, replicas, targets: targets.len(), storm, hold };
         let ops = draft.ops(&swarm);
-        Self { seed, replicas, targets, ops, storm, slow, odds, rates }.thinned(thin)
+        let past = Past::draw(seed, TROUBLES.len(), targets.len());
+        Self { seed, replicas, targets, ops, storm, slow, odds, rates, past }.thinned(thin)
     }
 
     fn thinned(mut self, thin: &Thin) -> Self {
@@ -225,6 +237,9 @@ impl Plan {
         }
         if thin.quiet {
             (self.slow, self.odds) = (0, Odds::default());
+        }
+        if thin.young {
+            self.past = None;
         }
         if let Some(replicas) = thin.replicas {
             self.replicas = self.replicas.min(replicas.max(1));
@@ -374,11 +389,12 @@ impl Draft {
     }
 
     fn ledger(&mut self) -> Act {
-        match self.below(5) {
+        match self.below(6) {
             0 => Act::Ledger(LedgerFault::Lost),
             1 => Act::Ledger(LedgerFault::AnswerLost),
             2 => Act::Ledger(LedgerFault::Held(self.hold)),
             3 => Act::Ledger(LedgerFault::Refused("the disk is full".into())),
+            4 => Act::Rot,
             _ => Act::CutTails,
         }
     }

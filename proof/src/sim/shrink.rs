@@ -17,6 +17,10 @@ pub(super) fn shrink(seed: u64, invariant: &str) -> Thin {
     if search.fails(&quiet) {
         best = quiet;
     }
+    let young = Thin { young: true, ..best.clone() };
+    if search.fails(&young) {
+        best = young;
+    }
     for replicas in 1..5 {
         let fewer = Thin { replicas: Some(replicas), ..best.clone() };
         if search.fails(&fewer) {

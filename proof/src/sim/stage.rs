@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use flyball::app::{App, Settings};
 use flyball::clock::TokioClock;
 use flyball::intake::Reader;
+use flyball::ledger::{Pace, Retention, upkeep};
 use flyball::pipeline::Engine;
 use flyball::telemetry::Telemetry;
 use flyball_core::policy::PolicySet;
@@ -32,6 +33,8 @@ const RESTART: SignedDuration = SignedDuration::from_secs(1);
 /// In the calm everything has to end within this: the longest verification, its undo's, a cooldown that a waiter sits out,
 /// a signal's age, and what was held back.
 const CALM: SignedDuration = SignedDuration::from_secs(150);
+/// A checkpoint is due so soon that each run makes some.
+const PACE: Pace = Pace { entries: 40, after: SignedDuration::from_secs(20) };
 /// How often it is looked whether all has ended.
 const LOOK: SignedDuration = SignedDuration::from_millis(500);
 
@@ -116,6 +119,7 @@ pub(super) fn run(plan: Plan, told: bool) -> Report {
     let panics = super::panics::Watch::begin();
     let report = runtime.block_on(async {
         let mut stage = Stage::new(plan, told);
+        stage.remember().await;
         stage.storm().await;
         stage.heal();
         stage.calm().await;
@@ -149,7 +153,7 @@ impl Stage {
             lives: 0,
         };
         let replicas = (0..plan.replicas).map(replica).collect();
-        let mut stage = Self {
+        Self {
             world,
             clock,
             chronicle: Arc::new(Chronicle::new(told)),
@@ -163,11 +167,7 @@ impl Stage {
             deaths: mpsc::unbounded_channel(),
             start,
             plan,
-        };
-        for op in stage.plan.ops.clone() {
-            stage.note(op.at, Todo::Act(op));
         }
-        stage
     }
 
     /// Puts something on the agenda, so long after the start.
@@ -183,7 +183,22 @@ impl Stage {
         self.note(after, todo);
     }
 
+    /// Forgets what was to be done.
+    pub(super) fn clear_agenda(&mut self) {
+        self.agenda.clear();
+    }
+
+    /// Goes on for so long.
+    pub(super) async fn wait(&mut self, lasting: SignedDuration) {
+        let end = self.clock.now().saturating_add(lasting).expect("a run is short");
+        self.until(end).await;
+    }
+
     async fn storm(&mut self) {
+        self.start = self.clock.now();
+        for op in self.plan.ops.clone() {
+            self.note(op.at, Todo::Act(op));
+        }
         (0..self.replicas.len()).for_each(|at| self.boot(at));
         let end = self.start.saturating_add(self.plan.storm).expect("a run is short");
         self.until(end).await;
@@ -237,7 +252,7 @@ impl Stage {
     }
 
     /// Starts a process of a replica, if none runs.
-    fn boot(&mut self, at: usize) {
+    pub(super) fn boot(&mut self, at: usize) {
         if self.replicas[at].process.is_some() {
             return;
         }
@@ -368,7 +383,10 @@ async fn live(process: Arc<Process>, doors: Doors, engine: Arc<Mutex<Option<Arc<
     };
     let end = match App::start(doors.ports(), settings, Telemetry::disabled()).await {
         Err(error) => format!("could not start: {error:#}"),
-        Ok(app) => {
+        Ok(mut app) => {
+            let (book, stopping) = (app.engine.book.clone(), app.engine.stopping.clone());
+            let keeping = upkeep(book, app.engine.clock.clone(), PACE, Retention::default(), stopping);
+            app.spawn("upkeep", keeping);
             *engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(app.engine.clone());
             match app.run(stop.notified()).await {
                 Ok(()) => "as it was asked to".to_owned(),
