@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use flyball_core::intent::Writer;
 use flyball_core::policy::PolicySet;
-use flyball_core::ports::{Anchor, Ports};
+use flyball_core::ports::Ports;
 use flyball_core::record::{Record, Started};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admit::Admitter;
-use crate::anchor;
+use crate::anchor::{self, Keeper};
 use crate::intake::{Intake, Reader};
 use crate::ledger::Book;
 use crate::notes::Notes;
@@ -56,7 +56,7 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     /// The newest signals.
     pub recent: Arc<Recent>,
-    anchor: Arc<dyn Anchor>,
+    keeper: Arc<Keeper>,
     tasks: JoinSet<(&'static str, String)>,
     tail: JoinSet<(&'static str, String)>,
 }
@@ -67,9 +67,10 @@ impl App {
     /// # Errors
     /// The ledger cannot be read, or is not the one that its high-water mark says.
     pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry) -> Result<Self> {
-        // Once more, now that the ledger is about to be read: on one that has forgotten, nothing speaks against acting.
-        anchor::trusted(&*ports.anchor, &*ports.ledger).await?;
         let (book, tail) = Book::open(ports.ledger.clone(), ports.clock.clone()).await?;
+        // Once more, now that it was read: on one that has forgotten, nothing speaks against acting. What it loses from here on
+        // the fold knows.
+        anchor::trusted(&*ports.anchor, &*ports.ledger).await?;
         let writer = Writer { replica: settings.replica.clone(), process: settings.process, epoch: 0 };
         let digest = settings.policies.digest.clone();
         let cluster = settings.reader.cluster.clone();
@@ -91,16 +92,21 @@ impl App {
             engine: engine.clone(),
             readiness: Arc::new(Readiness::of(&["ledger", "cluster", "signals", "policies", "clock", "heartbeat"])),
             recent: Arc::default(),
-            anchor: ports.anchor.clone(),
+            keeper: Arc::new(Keeper::new(ports.clone(), book.clone())),
             tasks: JoinSet::new(),
             tail: JoinSet::new(),
         };
         app.tail.spawn(async move { ("ledger", tail.await.to_string()) });
         // Its time is fresh, so the ledger's time is, whatever lay before it.
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        book.note(Record::Started(Started { replica: settings.replica.clone(), policies: digest, version })).await;
-        let kept = anchor::keep(ports.clone(), engine.clone());
-        app.tail.spawn(async move { ("ledger", kept.await) });
+        let started = Started { replica: settings.replica.clone(), policies: digest, version };
+        tokio::select! {
+            biased;
+            why = book.halted() => bail!("ledger: {why}"),
+            () = book.note(Record::Started(started)) => {}
+        }
+        let keeper = app.keeper.clone();
+        app.tail.spawn(async move { ("ledger", keeper.keep().await) });
         app.readiness.set("policies", Ok(()));
         // What an earlier process of ours left open is taken up at once.
         for id in replicas::left_open(&engine) {
@@ -156,12 +162,18 @@ impl App {
             self.engine.drivers.close();
             self.engine.drivers.wait().await;
         };
-        if tokio::time::timeout(GRACE, finish).await.is_err() {
-            tracing::warn!("Stopping took too long; what is open resumes from the ledger");
+        tokio::select! {
+            biased;
+            // There is nothing to wait for: what is open cannot be written about.
+            _ = self.engine.book.halted() => {}
+            done = tokio::time::timeout(GRACE, finish) => {
+                if done.is_err() {
+                    tracing::warn!("Stopping took too long; what is open resumes from the ledger");
+                }
+            }
         }
         self.tasks.shutdown().await;
-        let book = &self.engine.book;
-        let remembering = anchor::remember(&*self.anchor, book.identity(), book.history().revision());
+        let remembering = self.keeper.remember();
         if !matches!(tokio::time::timeout(REMEMBER, remembering).await, Ok(Ok(()))) {
             tracing::warn!("The high-water mark was not raised at the end");
         }

@@ -11,6 +11,7 @@ use flyball_core::ports::{Anchor, PortError};
 use jiff::SignedDuration;
 use tokio::time::timeout;
 
+use crate::anchor::head_at;
 use crate::config::LedgerPlace;
 use crate::ledger::Switch;
 use crate::ledger::migration::{agrees, carry_snapshot, catch_up, origin, remark};
@@ -195,7 +196,7 @@ impl Migrator {
         *self.kept() = to.clone();
         tracing::warn!(to = draft.place(), ?held, "Works on the new ledger");
         self.listen(engine, &to).await;
-        let last = source.newest().await?;
+        let last = head_at(&*source, source.newest().await?).await?;
         let (before, after) = (source.identity(), draft.identity());
         persist(engine, || remark(anchor, &before, &after, last)).await?;
         drop(marking);

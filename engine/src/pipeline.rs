@@ -181,7 +181,10 @@ impl Engine {
     /// The second look: a fresh read of the target.
     async fn inspect(&self, cleared: Cleared, policies: &PolicySet) -> Verdict<Admitted> {
         match self.cluster.snapshot(cleared.request()).await {
-            Ok(seen) => judge(cleared, seen.as_ref(), &self.book.history(), &policies.guardrails, self.book.now()),
+            Ok(seen) => {
+                let (history, rules, now) = (self.book.history(), &policies.guardrails, self.book.now());
+                judge(cleared, &self.cluster_name, seen.as_ref(), &history, rules, now)
+            }
             Err(PortError::Forbidden(detail)) => forbidden(cleared, detail),
             Err(PortError::Unavailable(detail) | PortError::Unusable(detail)) => unreadable(cleared, detail),
         }

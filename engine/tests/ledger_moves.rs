@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use flyball::anchor::head_at;
 use flyball::clock::TokioClock;
 use flyball::ledger::dump::export;
 use flyball::ledger::migration::{catch_up, origin, remark};
@@ -83,7 +84,7 @@ async fn moved_halfway(source: &dyn Store, mut draft: Box<dyn Draft>, anchor: &d
     if steps > 3 {
         let last = source.close(&draft.place()).await.unwrap();
         if steps > 4 {
-            remark(anchor, &source.identity(), &draft.identity(), last).await.unwrap();
+            remark(anchor, &source.identity(), &draft.identity(), head_at(source, last).await.unwrap()).await.unwrap();
         }
     }
     if steps > 5 {
@@ -107,7 +108,8 @@ async fn a_move_to_a_stream_goes_on_after_each_step() {
         let snapshot = Checkpoint { revision: Revision(39), body: b"a snapshot".as_slice().into() };
         source.shelf().unwrap().keep(snapshot.clone()).await.unwrap();
         let (before, identity) = (told(&source).await, source.identity());
-        let mark = Mark { ledger: identity.clone(), newest: source.newest().await.unwrap() };
+        let mark =
+            Mark { ledger: identity.clone(), newest: head_at(&source, source.newest().await.unwrap()).await.unwrap() };
         assert!(anchor(&path).write(None, mark).await.unwrap());
         if steps > 0 {
             let first = source.oldest().await.unwrap();
@@ -133,7 +135,7 @@ async fn a_move_to_a_stream_goes_on_after_each_step() {
         let kept = there.shelf().unwrap().read().await.unwrap();
         assert!(steps == 6 || kept == Some(snapshot), "{kept:?}");
         let marked = anchor(&path).read().await.unwrap().unwrap();
-        assert_eq!((marked.ledger, marked.newest.0), (there.identity(), 40));
+        assert_eq!((marked.ledger, marked.newest.revision.0), (there.identity(), 40));
         drop(file(&path).await);
         says(
             &flyball(&["dev", "--listen", "127.0.0.1:0", "--ledger", &text]),

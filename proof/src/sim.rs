@@ -2,6 +2,7 @@
 //! time. One seed decides everything; after each run every invariant is asked of the world's own history.
 
 mod acts;
+mod amnesia;
 mod campaign;
 mod chronicle;
 mod doors;

@@ -33,6 +33,8 @@ pub enum Action {
     },
     /// Take back what an intent of ours changed. Only `follow_up` makes one.
     Undo {
+        /// What it was.
+        of: ActionKind,
         /// Merge patch that restores the old values.
         revert: Value,
         /// Merge patch that we sent: what must still be there.

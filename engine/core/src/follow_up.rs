@@ -19,7 +19,8 @@ pub fn follow_up(intent: &Intent, verdict: Outcome) -> Option<ActionRequest> {
 pub fn undo_of(intent: &Intent) -> Option<ActionRequest> {
     let Edit::Fields { apply, revert: Some(revert), .. } = &intent.change().edit else { return None };
     let mut request = intent.request().clone();
-    request.action = Action::Undo { revert: revert.clone(), applied: apply.clone() };
+    let of = request.action.kind();
+    request.action = Action::Undo { of, revert: revert.clone(), applied: apply.clone() };
     request.cause = Cause::Undo(intent.id());
     request.verify.on_failure = crate::action::OnFailure::Escalate;
     request.verify.recovered = None;

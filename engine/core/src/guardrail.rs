@@ -18,6 +18,7 @@ use crate::action::ActionRequest;
 use crate::deny::DenyReason;
 use crate::facts::Snapshot;
 use crate::history::History;
+use crate::id::IntentId;
 use crate::limits::Guardrails;
 use crate::plan::{Change, Edit, plan};
 use crate::workload::Workload;
@@ -42,6 +43,8 @@ pub struct Sight<'a> {
     pub scene: Scene<'a>,
     /// The fresh read.
     pub seen: &'a Snapshot,
+    /// The intent that the request would become, or is.
+    pub id: IntentId,
 }
 
 type Screen = fn(&Scene<'_>) -> Result<(), DenyReason>;
@@ -84,6 +87,7 @@ pub const SCREEN_SHADOW: &[Screen] = &[
 
 /// Asked of every request, on a fresh read.
 pub const INSPECT: &[Inspect] = &[
+    target::not_done_already,
     target::not_opted_out,
     target::not_protected,
     target::not_paused,
@@ -97,8 +101,14 @@ pub const INSPECT: &[Inspect] = &[
 ];
 
 /// Asked of an undo, on a fresh read.
-pub const INSPECT_UNDO: &[Inspect] =
-    &[target::same_object, target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged];
+pub const INSPECT_UNDO: &[Inspect] = &[
+    target::not_done_already,
+    target::same_object,
+    target::not_opted_out,
+    target::not_protected,
+    target::not_paused,
+    target::unmanaged,
+];
 
 /// Asked once more before a change is planned anew: somebody else has written to the target since it was judged.
 pub const INSPECT_AGAIN: &[Inspect] =
@@ -238,9 +248,10 @@ pub fn screen_shadow(
     SCREEN_SHADOW.iter().filter_map(|guard| guard(&scene).err()).collect()
 }
 
-/// The second look: a fresh read. Makes the absolute change.
+/// The second look: a fresh read. Makes the absolute change. `cluster`: whose name is part of every intent's id.
 pub fn judge(
     cleared: Cleared,
+    cluster: &str,
     seen: Option<&Snapshot>,
     history: &History,
     rules: &Guardrails,
@@ -251,7 +262,8 @@ pub fn judge(
         let what = request.target.to_string();
         return Verdict::Deny(Objections { request, reasons: vec![DenyReason::TargetNotFound { what }] });
     };
-    let sight = Sight { scene: Scene { request: &request, history, rules, now }, seen };
+    let scene = Scene { request: &request, history, rules, now };
+    let sight = Sight { scene, seen, id: request.id(cluster) };
     let list = if request.undoes().is_some() { INSPECT_UNDO } else { INSPECT };
     let mut reasons: Vec<DenyReason> = list.iter().filter_map(|guard| guard(&sight).err()).collect();
     let change = match plan(&request.action, seen, now) {

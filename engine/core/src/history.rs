@@ -115,16 +115,20 @@ impl History {
                 }
             }
             Record::Fence => {
-                if let Topic::Intent(id) = entry.topic
-                    && let Some(intent) = self.intents.get_mut(id)
-                {
-                    intent.fenced(entry.head());
+                if let Topic::Intent(id) = entry.topic {
+                    match self.intents.get_mut(id) {
+                        Some(intent) => intent.fenced(entry.head()),
+                        None => self.intents.passed_over(id, entry.head()),
+                    }
                 }
             }
             Record::Purged { before } => self.purged = self.purged.max(*before),
             Record::Started(_) | Record::Accepted(_) => {}
         }
         self.prune();
+        if let Record::Purged { before } = entry.record {
+            self.intents.purged(before);
+        }
         Ok(())
     }
 
@@ -157,8 +161,10 @@ impl History {
     }
 
     fn happened(&mut self, id: IntentId, event: &Event, entry: &Entry, at: Timestamp) -> Result<(), Contradiction> {
-        // An entry of an intent whose admission was purged says nothing to anybody.
-        let Some(intent) = self.intents.get_mut(id) else { return Ok(()) };
+        let Some(intent) = self.intents.get_mut(id) else {
+            self.intents.passed_over(id, entry.head());
+            return Ok(());
+        };
         intent.apply(event, entry.head(), at).map_err(|illegal| Contradiction::illegal(entry, illegal))?;
         if let Stage::Closed { outcome, .. } = *intent.stage() {
             let (target, admitted_at) = (intent.request().target.clone(), intent.admitted_at());

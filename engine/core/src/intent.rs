@@ -125,13 +125,14 @@ pub struct Intent {
 }
 
 impl Intent {
-    pub(crate) fn new(admission: &crate::record::Admission, at: Timestamp) -> Self {
+    /// `head`: the newest entry on its topic, if it was admitted before.
+    pub(crate) fn new(admission: &crate::record::Admission, head: Head, at: Timestamp) -> Self {
         Self {
             id: admission.id,
             request: admission.request.clone(),
             change: admission.change.clone(),
             admitted_at: at,
-            head: Head::default(),
+            head,
             writer: admission.writer.clone(),
             stage: Stage::Recorded,
             attempts: 0,

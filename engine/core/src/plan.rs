@@ -80,7 +80,7 @@ pub fn plan(action: &Action, seen: &Snapshot, at: Timestamp) -> Result<Change, D
         Action::Patch(patch) => patch::patched(patch, seen)?,
         Action::Rollback { revision } => rolled_back(*revision, seen)?,
         Action::DeletePod { pod } => evicted(pod.as_deref(), seen)?,
-        Action::Undo { revert, applied } => undone(revert, applied, seen)?,
+        Action::Undo { revert, applied, .. } => undone(revert, applied, seen)?,
     };
     Ok(Change {
         uid: seen.uid.clone(),

@@ -57,7 +57,7 @@ pub fn verify(
     };
     // A read from before our effect shows what was there before: it tells nothing, neither success nor somebody else's hand.
     let is_older = seen.rollout.generation < receipt.generation;
-    if !is_older && !still_ours(intent, seen) {
+    if !is_older && (stamped_over(intent, receipt, seen) || !still_ours(intent, seen)) {
         return over(Outcome::Superseded, "somebody else changed what we had changed");
     }
     if complete(receipt, seen) {
@@ -108,6 +108,12 @@ fn rounded(duration: SignedDuration) -> SignedDuration {
 /// Whether the rollout is complete, as of a generation that includes our change.
 pub fn complete(receipt: &Receipt, seen: &Sighting) -> bool {
     seen.rollout.observed_generation >= receipt.generation && seen.rollout.complete() && !seen.pod_still_there
+}
+
+/// Whether another intent has changed the target since. None is admitted while this one is open: it was one that the ledger
+/// has forgotten. A read from before our effect has an older stamp, too, but no newer generation.
+fn stamped_over(intent: &Intent, receipt: &Receipt, seen: &Sighting) -> bool {
+    seen.rollout.generation > receipt.generation && seen.stamp.is_some_and(|it| it != intent.id())
 }
 
 /// Whether our change is still in place.

@@ -23,6 +23,11 @@ impl MemoryAnchor {
         lock(&self.0).out_of_reach = out_of_reach;
     }
 
+    /// The mark as it is.
+    pub fn mark(&self) -> Option<Mark> {
+        lock(&self.0).mark.clone()
+    }
+
     /// Somebody puts another mark there.
     pub fn put(&self, mark: Option<Mark>) {
         lock(&self.0).mark = mark;

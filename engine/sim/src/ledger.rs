@@ -128,12 +128,19 @@ impl MemoryLedger {
     pub fn wipe(&self) {
         let mut state = self.inner.advanced();
         state.number += 1;
+        // Those of another ledger are no checkpoints of this one.
+        state.checkpoints.clear();
         state.cut_after(Revision::default());
     }
 
     /// Somebody brings back an older copy: what came after `newest` is gone.
     pub fn restore(&self, newest: Revision) {
         self.inner.advanced().cut_after(newest);
+    }
+
+    /// Its newest entry.
+    pub fn newest_now(&self) -> Revision {
+        self.inner.advanced().newest()
     }
 
     /// Every entry, purged ones included.
@@ -181,6 +188,12 @@ impl State {
 
     fn cut_after(&mut self, newest: Revision) {
         self.entries.retain(|it| it.revision <= newest);
+        // The older copy still has what was removed since.
+        let given_up = self.entries.iter().filter_map(|it| match it.record {
+            Record::Purged { before } => Some(before),
+            _ => None,
+        });
+        self.first = given_up.max().unwrap_or(Revision(1)).min(self.first);
         self.heads = self.entries.iter().map(|it| (it.topic, it.head())).collect();
         self.cuts += 1;
         self.bell.ring();

@@ -39,6 +39,8 @@ pub struct Found {
     pub resource_version: u64,
     /// `spec`.
     pub spec: Value,
+    /// Whose stamp it bore.
+    pub stamp: Option<IntentId>,
 }
 
 /// A request that reached the cluster and asked to change something: what tests judge by.

@@ -93,11 +93,11 @@ pub(super) async fn accept(args: Accept) -> Result<Answer, Trouble> {
     let record = Record::Accepted(acceptance);
     let written = ledger.append(Write { topic: Topic::Note, expect: None, record }).await;
     let head = written.map_err(|error: AppendError| unusable(error))?;
-    let mark = Mark { ledger: ledger.identity(), newest: head.revision };
+    let mark = Mark { ledger: ledger.identity(), newest: head };
     while !found.anchor.write(before.clone(), mark.clone()).await.map_err(unusable)? {
         before = found.anchor.read().await.map_err(unusable)?;
     }
-    let accepted = Accepted { ledger: mark.ledger, newest: mark.newest.0, before };
+    let accepted = Accepted { ledger: mark.ledger, newest: mark.newest.revision.0, before };
     Ok(Answer::of(&accepted, args.output, |it| format!("{} accepted at entry {}\n", it.ledger, it.newest)))
 }
 

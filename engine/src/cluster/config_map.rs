@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::mark::Mark;
 use flyball_core::ports::{Anchor, Answer, PortError};
@@ -14,6 +15,7 @@ use super::throttle::Door;
 /// Keys of its data.
 const LEDGER: &str = "ledger";
 const NEWEST: &str = "newest";
+const SUM: &str = "sum";
 
 /// The mark in a ConfigMap.
 pub struct ConfigMapAnchor {
@@ -51,7 +53,8 @@ impl ConfigMapAnchor {
         if found.as_ref().map(read).transpose()?.flatten() != before {
             return Ok(false);
         }
-        let said = json!({LEDGER: &*mark.ledger, NEWEST: mark.newest.0.to_string()});
+        let said =
+            json!({LEDGER: &*mark.ledger, NEWEST: mark.newest.revision.to_string(), SUM: mark.newest.sum.to_string()});
         let exists = found.is_some();
         let written = if let Some(mut map) = found {
             // It bears the resourceVersion that was read: whoever writes in between makes this one a conflict.
@@ -79,9 +82,11 @@ impl ConfigMapAnchor {
 
 fn read(map: &Value) -> Result<Option<Mark>, PortError> {
     let text = |key: &str| map["data"][key].as_str();
-    match (text(LEDGER), text(NEWEST).map(str::parse)) {
-        (None, None) => Ok(None),
-        (Some(ledger), Some(Ok(newest))) => Ok(Some(Mark { ledger: ledger.into(), newest: Revision(newest) })),
+    match (text(LEDGER), text(NEWEST).map(str::parse), text(SUM).map(str::parse)) {
+        (None, None, None) => Ok(None),
+        (Some(ledger), Some(Ok(newest)), Some(Ok(sum))) => {
+            Ok(Some(Mark { ledger: ledger.into(), newest: Head { revision: Revision(newest), sum } }))
+        }
         _ => Err(PortError::Unavailable("it holds no high-water mark that can be read".to_owned())),
     }
 }

@@ -12,11 +12,15 @@ use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
 
 use super::folds::{Folds, Milestones};
+use crate::anchor::sum_at;
 use crate::changes;
 use crate::journal::Journal;
 
 /// How long to wait before asking a ledger again that did not answer. Longer than a blip, shorter than anybody's patience.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_millis(300);
+
+/// How long an entry that has to be there is waited for before it is asked whether it still is. Entries come thousands a second.
+const STILL_THERE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Why a process must stop deciding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,8 @@ pub struct Book {
     milestones: RwLock<Milestones>,
     applied: changes::Sender<Revision>,
     time: Mutex<LedgerTime>,
+    /// Why nothing is believed or written any more.
+    halted: changes::Sender<Option<String>>,
     /// What the last append came to, where it was not written for another reason than a lost compare.
     trouble: Mutex<Option<String>>,
     /// Held by whoever removes entries, or needs them all to stay.
@@ -70,7 +76,7 @@ impl Book {
         }
         let mut tail = ledger.follow(folds.history.revision()).await?;
         while folds.history.revision() < newest {
-            let entry = tail.next().await?;
+            let entry = next_of(&*ledger, &mut *tail, newest, &*clock).await?;
             if from_the_front && folds.history.revision() == Revision::default() {
                 // A server that has dropped a damaged entry at the front goes on saying that it begins there.
                 first = first.max(entry.revision);
@@ -89,6 +95,7 @@ impl Book {
             journal: RwLock::new(folds.journal),
             milestones: RwLock::new(folds.milestones),
             time: Mutex::new(time),
+            halted: changes::Sender::new(None),
             trouble: Mutex::default(),
             purging: tokio::sync::Mutex::default(),
             marking: tokio::sync::Mutex::default(),
@@ -97,7 +104,30 @@ impl Book {
         Ok((book, async move { following.tail(tail).await }))
     }
 
-    async fn tail(&self, mut tail: Box<dyn Tail>) -> Halt {
+    async fn tail(&self, tail: Box<dyn Tail>) -> Halt {
+        tokio::select! {
+            biased;
+            why = self.halted() => Halt::Contradiction(why),
+            halt = self.fold(tail) => {
+                self.halt(halt.to_string());
+                halt
+            }
+        }
+    }
+
+    /// Nothing is written any more: every further append is refused with `why`.
+    pub fn halt(&self, why: String) {
+        self.halted.send_replace(Some(why));
+    }
+
+    /// Returns once nothing is written any more, with why.
+    pub async fn halted(&self) -> String {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.halted.subscribe().wait_for(Option::is_some).await;
+        self.halted.get().unwrap_or_default()
+    }
+
+    async fn fold(&self, mut tail: Box<dyn Tail>) -> Halt {
         loop {
             match tail.next().await {
                 Ok(entry) => {
@@ -120,8 +150,15 @@ impl Book {
 
     async fn follow_again(&self) -> Result<Box<dyn Tail>, Halt> {
         loop {
-            let after = self.applied.get();
-            let tail = self.ledger.follow(after).await;
+            let folded = self.history().newest();
+            let tail = match sum_at(&*self.ledger, folded.revision).await {
+                Ok(Some(sum)) if sum != folded.sum => {
+                    let why = format!("entry {} is not the one that was read", folded.revision);
+                    return Err(Halt::Contradiction(why));
+                }
+                Ok(_) => self.ledger.follow(folded.revision).await,
+                Err(error) => Err(error),
+            };
             if !self.ledger.goes_on_from(&self.identity) {
                 return Err(Halt::Contradiction(format!("{} is gone", self.identity)));
             }
@@ -225,6 +262,9 @@ impl Book {
     /// # Errors
     /// As the ledger says. `Unknown` is settled by `settle`.
     pub async fn append(&self, write: Write) -> Result<Revision, AppendError> {
+        if let Some(why) = self.halted.get() {
+            return Err(AppendError::Refused(why));
+        }
         let folded = self.applied.get();
         let appended = self.ledger.append(write).await;
         {
@@ -237,7 +277,10 @@ impl Book {
         }
         let Head { revision, .. } = appended?;
         if revision <= folded {
-            return Err(AppendError::Refused(format!("it gave the place {revision} after entry {folded}")));
+            let why = format!("it gave the place {revision} after entry {folded}: it has forgotten");
+            // It would grow by what we say, until it is as long as it was.
+            self.halt(why.clone());
+            return Err(AppendError::Refused(why));
         }
         self.reached(revision).await;
         Ok(revision)
@@ -282,7 +325,7 @@ impl Book {
 
     /// Writes what happened to an intent, whatever happened to it before. False: somebody else wrote first.
     pub async fn happened(&self, id: IntentId, event: Event) -> bool {
-        let Some((_, before, _)) = self.newest_event(id) else { return false };
+        let Some((_, before)) = self.newest_event(id) else { return false };
         self.follows(id, before, event).await
     }
 
@@ -296,7 +339,7 @@ impl Book {
     async fn follows(&self, id: IntentId, before: usize, event: Event) -> bool {
         let topic = Topic::Intent(id);
         loop {
-            let Some((known, count, _)) = self.newest_event(id) else { return false };
+            let Some((known, count)) = self.newest_event(id) else { return false };
             if count != before {
                 return false;
             }
@@ -314,10 +357,12 @@ impl Book {
                     self.settle(topic, known).await;
                 }
             }
-            // Something took the position: our own entry after all, somebody else's, or only a fence.
-            match self.newest_event(id) {
-                Some((_, count, Some(last))) if count > before => return last == event,
-                Some(_) => {}
+            // Something took the position: our own entry after all, somebody else's, or only a fence. An heir may have
+            // written the same words since, but not in the same place.
+            let history = self.history();
+            match history.intent(id).map(|it| it.events().get(before)) {
+                Some(Some((_, next))) => return *next == event,
+                Some(None) => {}
                 None => return false,
             }
         }
@@ -328,11 +373,10 @@ impl Book {
         history.intent(id).is_some_and(|it| it.can_follow(event, now).is_ok())
     }
 
-    fn newest_event(&self, id: IntentId) -> Option<(Head, usize, Option<Event>)> {
+    /// What the next entry of an intent has to expect, and how much has happened to it.
+    fn newest_event(&self, id: IntentId) -> Option<(Head, usize)> {
         let history = self.history();
-        let intent = history.intent(id)?;
-        let events = intent.events();
-        Some((intent.head(), events.len(), events.last().map(|(_, event)| event.clone())))
+        history.intent(id).map(|it| (it.head(), it.events().len()))
     }
 
     /// Writes a note, again and again until it is there.
@@ -343,6 +387,29 @@ impl Book {
                 Err(error) => {
                     tracing::warn!(%error, "The ledger did not take a note; trying again");
                     self.clock.sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+/// The next entry of a tail that has to come as far as `newest`. A ledger that has lost its end since would be waited for in vain.
+async fn next_of(
+    ledger: &dyn Ledger,
+    tail: &mut dyn Tail,
+    newest: Revision,
+    clock: &dyn Clock,
+) -> Result<Entry, PortError> {
+    let mut next = tail.next();
+    loop {
+        tokio::select! {
+            biased;
+            entry = &mut next => return entry,
+            () = clock.sleep(STILL_THERE) => {
+                let there = ledger.newest().await?;
+                if there < newest {
+                    let why = format!("the ledger ends at entry {there}, and had reached entry {newest}");
+                    return Err(PortError::Unusable(why));
                 }
             }
         }

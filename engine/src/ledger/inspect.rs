@@ -13,6 +13,8 @@ use flyball_core::ports::{Ledger, PortError};
 use flyball_core::record::{Entry, Record, Topic};
 use serde::Serialize;
 
+use crate::anchor::{Quarantine, agrees};
+
 /// Findings after which the walk ends: by then the ledger is lost, and each costs a reader of its own.
 const MOST: usize = 50;
 /// Progress is told each time so many entries were read.
@@ -63,7 +65,7 @@ impl Report {
             None => Ok(()),
         };
         let _ = match &self.mark {
-            Some(mark) => writeln!(text, "mark: {} had reached entry {}", mark.ledger, mark.newest),
+            Some(mark) => writeln!(text, "mark: {} had reached entry {}", mark.ledger, mark.newest.revision),
             None => writeln!(text, "mark: none"),
         };
         for finding in &self.wrong {
@@ -93,7 +95,10 @@ pub async fn inspect(
     let identity = ledger.identity();
     let mut report =
         Report { ledger: Some(identity.clone()), newest: newest.0, mark: mark.cloned(), ..Report::default() };
-    if let Some(Err(distrust)) = mark.map(|it| it.agrees(&identity, newest)) {
+    // What cannot be read is told by the walk.
+    if let Some(mark) = mark
+        && let Err(Quarantine::Distrust(distrust)) = agrees(mark, ledger).await
+    {
         report.found(None, distrust.to_string());
     }
     let mut walk = Walk { history: Some(History::default()), ..Walk::default() };

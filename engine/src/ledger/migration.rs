@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use flyball_core::chain::Head;
 use flyball_core::id::Revision;
 use flyball_core::mark::{Distrust, Mark};
 use flyball_core::ports::{Anchor, PortError};
@@ -89,11 +90,11 @@ pub async fn carry_snapshot(source: &dyn Store, to: &dyn Store) {
 ///
 /// # Errors
 /// It cannot be read or written, or it names a third ledger.
-pub async fn remark(anchor: &dyn Anchor, from: &Arc<str>, to: &Arc<str>, newest: Revision) -> Result<(), PortError> {
+pub async fn remark(anchor: &dyn Anchor, from: &Arc<str>, to: &Arc<str>, newest: Head) -> Result<(), PortError> {
     loop {
         let before = anchor.read().await?;
         if let Some(mark) = &before {
-            if mark.ledger == *to && mark.newest >= newest {
+            if mark.ledger == *to && mark.newest.revision >= newest.revision {
                 return Ok(());
             }
             if mark.ledger != *from && mark.ledger != *to {

@@ -102,6 +102,9 @@ impl Engine {
                 Err(step) => return step,
             }
         }
+        if self.stopping.is_cancelled() {
+            return Step::Stop;
+        }
         let number = intent.attempts() + 1;
         if !self.book.concluded(intent, Event::Attempted { number, change }).await {
             return Step::On;
@@ -191,7 +194,7 @@ impl Engine {
         let history = self.book.history();
         let now = self.book.now();
         let scene = Scene { request: intent.request(), history: &history, rules: &policies.guardrails, now };
-        inspect_again(&Sight { scene, seen })
+        inspect_again(&Sight { scene, seen, id: intent.id() })
     }
 
     /// Waits before the target is read again.

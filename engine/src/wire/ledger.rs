@@ -10,7 +10,7 @@ use flyball_core::id::Revision;
 use flyball_core::mark::{Distrust, Mark};
 use flyball_core::ports::{Anchor, Clock, PortError};
 
-use crate::anchor::Quarantine;
+use crate::anchor::{self, Quarantine};
 use crate::config::{Config, LedgerPlace};
 use crate::ledger::stored::{Draft, Store};
 use crate::ledger::{FileDraft, FileLedger, JetStreamLedger, JetStreamOptions, OpenError, StreamDraft};
@@ -126,10 +126,10 @@ async fn agreed(
         (None, Some(ledger)) => Ok(ledger),
         (None, None) => Ok(place.make(cluster, clock).await?),
         (Some(marked), None) => Err(Distrust::Missing { marked }.into()),
-        (Some(mark), Some(ledger)) => {
-            let newest = ledger.newest().await?;
-            mark.agrees(&ledger.identity(), newest).map(|()| ledger).map_err(Quarantine::from)
-        }
+        (Some(mark), Some(ledger)) => match anchor::agrees(&mark, &*ledger).await {
+            Err(Quarantine::Port(error)) => return Err(error.into()),
+            told => told.map(|()| ledger),
+        },
     })
 }
 

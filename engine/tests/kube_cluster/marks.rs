@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use flyball::cluster::Observer;
+use flyball_core::chain::{Head, Sum};
 use flyball_core::id::Revision;
 use flyball_core::mark::Mark;
 use flyball_core::ports::{Anchor as _, PortError};
@@ -12,7 +13,10 @@ use serde_json::{Value, json};
 use crate::bed::{Bed, connect};
 
 fn mark(newest: u64) -> Mark {
-    Mark { ledger: "FLYBALL_LEDGER_x of today".into(), newest: Revision(newest) }
+    Mark {
+        ledger: "FLYBALL_LEDGER_x of today".into(),
+        newest: Head { revision: Revision(newest), sum: Sum::of(&[b"an entry"]) },
+    }
 }
 
 /// A cluster name that no other test has: the mark lies in the namespace of the kubeconfig's context.
@@ -85,7 +89,7 @@ async fn a_mark_is_never_lowered_by_a_race() {
         tokio::spawn(async move {
             loop {
                 let before = anchor.read().await.unwrap();
-                if before.as_ref().is_some_and(|it| it.newest.0 >= newest) {
+                if before.as_ref().is_some_and(|it| it.newest.revision.0 >= newest) {
                     return;
                 }
                 if anchor.write(before, mark(newest)).await.unwrap() {

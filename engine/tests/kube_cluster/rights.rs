@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_core::action::{Action, Scale};
+use flyball_core::chain::{Head, Sum};
 use flyball_core::deny::DenyReason;
 use flyball_core::id::Revision;
 use flyball_core::intent::Execution;
@@ -78,7 +79,10 @@ async fn the_role_that_we_ship_is_enough() {
     std::fs::write(&own, text).unwrap();
     let (kube, watches) = connect(own, Arc::new(())).await;
     let anchor = kube.anchor(&bed.namespace);
-    let mark = |newest| Mark { ledger: "one".into(), newest: Revision(newest) };
+    let mark = |newest| Mark {
+        ledger: "one".into(),
+        newest: Head { revision: Revision(newest), sum: Sum::of(&[b"an entry"]) },
+    };
     assert!(anchor.write(None, mark(1)).await.unwrap());
     assert!(anchor.write(Some(mark(1)), mark(2)).await.unwrap());
     watches.abort();

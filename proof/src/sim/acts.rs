@@ -56,6 +56,7 @@ impl Stage {
             }
             Act::Ledger(fault) => self.world.ledger.fault(fault),
             Act::CutTails => self.world.ledger.cut(),
+            Act::Forget { newest, accepted } => self.forget(newest, accepted),
             Act::Rot => self.world.ledger.damage_checkpoint(),
             Act::Cluster(fault) => self.world.cluster.fault(fault),
             Act::Unreadable => self.world.cluster.read_fault(PortError::Unavailable("500".into())),

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use flyball_core::chain::Head;
 use flyball_core::facts::Sighting;
 use flyball_core::id::{IntentId, Revision};
+use flyball_core::record::Entry;
 use flyball_core::workload::Workload;
 use jiff::Timestamp;
 
@@ -58,6 +60,20 @@ pub(super) struct Departure {
     pub(super) number: u32,
 }
 
+/// What the ledger has forgotten.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    pub(super) at: Timestamp,
+    /// Everything that it said until then.
+    pub(super) entries: Vec<Entry>,
+    /// Processes that lived then: they know more than the ledger.
+    pub(super) witnesses: BTreeSet<String>,
+    /// Whether its mark told so, whatever becomes of the processes that know.
+    pub(super) marked: bool,
+    /// When people accepted what was left.
+    pub(super) accepted: Option<Timestamp>,
+}
+
 /// Marks of coverage, by name.
 pub(super) type Marks = BTreeMap<String, u64>;
 
@@ -70,13 +86,14 @@ pub(super) struct Log {
     pub(super) acks: Vec<Ack>,
     pub(super) departures: Vec<Departure>,
     /// Who wrote an entry, where the answer told.
-    pub(super) authors: BTreeMap<Revision, Who>,
+    pub(super) authors: BTreeMap<Head, Who>,
     /// Versions that a process has read.
     pub(super) reads: BTreeSet<(Who, Workload, u64)>,
     /// What a process saw last of a target's rollout.
     pub(super) sights: BTreeMap<(Who, Workload), Option<Sighting>>,
     /// Intents whose send is not settled, as far as the answers told.
     pub(super) unsettled: BTreeSet<IntentId>,
+    pub(super) loss: Option<Loss>,
     pub(super) violations: Vec<Violation>,
     story: Vec<(Timestamp, String)>,
     told: bool,

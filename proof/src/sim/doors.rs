@@ -1,7 +1,8 @@
 //! The doors of one process: the world's ports, with everything between a process and its servers that can go wrong.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use flyball::pipeline::Engine;
 use flyball_core::action::ActionRequest;
 use flyball_core::chain::Head;
 use flyball_core::facts::{Sighting, Snapshot};
@@ -28,11 +29,21 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(2);
 pub(super) struct Doors {
     pub(super) process: Arc<Process>,
     pub(super) world: Arc<World>,
+    engine: Running,
 }
 
+/// The engine of a process, once it has started.
+pub(super) type Running = Arc<Mutex<Option<Arc<Engine>>>>;
+
 impl Doors {
-    pub(super) fn new(process: Arc<Process>, world: Arc<World>) -> Self {
-        Self { process, world }
+    pub(super) fn new(process: Arc<Process>, world: Arc<World>, engine: Running) -> Self {
+        Self { process, world, engine }
+    }
+
+    /// Whether the process was asked to stop.
+    fn is_stopping(&self) -> bool {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        engine.as_ref().is_some_and(|it| it.stopping.is_cancelled())
     }
 
     /// As the engine takes them.
@@ -125,6 +136,10 @@ impl Ledger for Doors {
     fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
         Box::pin(async move {
             let (point, process) = (append_point(&write.record), &self.process);
+            if point == "append Attempted" && self.is_stopping() {
+                let why = format!("r{} begins an attempt while it stops", process.who.replica);
+                process.chronicle.log().breach("O4", Some(process.clock.now()), why);
+            }
             process.cross(point, Phase::Before).await;
             if self.swallowed(Way::Ledger).await {
                 return Err(AppendError::Unknown("cut off".into()));
@@ -133,7 +148,7 @@ impl Ledger for Doors {
             let (ledger, topic, record) = (self.world.ledger.clone(), write.topic, write.record.clone());
             let answer = process.leave(async move { ledger.append(write).await }).await;
             if let Ok(head) = &answer {
-                self.landed(head.revision, topic, &record);
+                self.landed(*head, topic, &record);
             }
             process.cross(point, Phase::After).await;
             if process.host.is_cut(Way::Ledger, self.now()).is_some() {
@@ -173,9 +188,9 @@ impl Doors {
         Box::pin(self.read(way, point, read))
     }
 
-    fn landed(&self, revision: Revision, topic: Topic, record: &Record) {
+    fn landed(&self, head: Head, topic: Topic, record: &Record) {
         let mut log = self.process.chronicle.log();
-        log.authors.insert(revision, self.process.who);
+        log.authors.insert(head, self.process.who);
         let Topic::Intent(id) = topic else { return };
         match record {
             Record::Happened(Event::Attempted { .. }) => {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flyball_core::action::{ActionKind, Cause};
+use flyball_core::action::{ActionKind, ActionRequest, Cause};
+use flyball_core::chain::Head;
 use flyball_core::id::{IntentId, Revision};
 use flyball_core::intent::Event;
 use flyball_core::outcome::Outcome;
@@ -19,11 +20,12 @@ use super::stage::policies;
 
 /// A process judges by the time of the newest entry that it knows and what its own clock has run since: so much its word and
 /// the ledger's may differ, with clocks that are fast by some hundred parts in a million.
-const SLACK: SignedDuration = SignedDuration::from_millis(100);
+pub(super) const SLACK: SignedDuration = SignedDuration::from_millis(100);
 /// So much later than its signal expires an attempt may be on the ledger: the append may be under way for so long.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
 
 /// An attempt as recorded.
+#[derive(Clone)]
 pub(super) struct Try {
     pub(super) at: Timestamp,
     pub(super) change: Change,
@@ -35,7 +37,7 @@ pub(super) struct Try {
 pub(super) struct Known {
     pub(super) admission: Admission,
     pub(super) at: Timestamp,
-    pub(super) revision: Revision,
+    pub(super) head: Head,
     pub(super) attempts: BTreeMap<u32, Try>,
     /// The process that drives it.
     driver: Arc<str>,
@@ -61,11 +63,20 @@ pub(super) struct Fold {
     /// By sequence in the signal stream: where something durable was said of it.
     pub(super) said: BTreeMap<u64, Vec<Revision>>,
     pub(super) violations: Vec<Violation>,
+    witnesses: BTreeSet<String>,
+    forgotten: BTreeSet<IntentId>,
     /// Outcomes and stages that were reached.
     pub(super) reached: BTreeSet<String>,
 }
 
 impl Fold {
+    /// A fold that begins anew, on a ledger that has forgotten what `lost` holds. What was said stays said.
+    /// What processes that knew more write blindly to it is not judged by what is left.
+    pub(super) fn after(lost: &Self, witnesses: BTreeSet<String>) -> Self {
+        let said = lost.said.keys().map(|it| (*it, vec![Revision::default()])).collect();
+        Self { said, witnesses, forgotten: lost.intents.keys().copied().collect(), ..Self::default() }
+    }
+
     /// Folds what is new.
     pub(super) fn follow(&mut self, entries: &[Entry]) {
         for entry in entries.iter().skip(self.next) {
@@ -94,7 +105,7 @@ impl Fold {
         match &entry.record {
             Record::Admitted(list) => {
                 for it in list {
-                    self.admitted(it, at, revision);
+                    self.admitted(it, at, entry.head());
                 }
             }
             Record::Deferred(it) => {
@@ -135,8 +146,8 @@ impl Fold {
         self.said.entry(sequence).or_default().push(revision);
     }
 
-    fn admitted(&mut self, admission: &Admission, at: Timestamp, revision: Revision) {
-        let (id, request) = (admission.id, &admission.request);
+    fn admitted(&mut self, admission: &Admission, at: Timestamp, head: Head) {
+        let (id, request, revision) = (admission.id, &admission.request, head.revision);
         self.say(request.evidence.sequence, revision);
         if self.intents.contains_key(&id) {
             self.breach("G5", at, format!("intent {id} was admitted twice, the second time at {revision}"));
@@ -166,7 +177,7 @@ impl Fold {
         let known = Known {
             admission: admission.clone(),
             at,
-            revision,
+            head,
             attempts: BTreeMap::new(),
             driver: admission.writer.process.clone(),
             stage: "Recorded",
@@ -211,6 +222,9 @@ impl Fold {
     /// The guardrails, counted anew from the entries before this one.
     fn guarded(&mut self, admission: &Admission, at: Timestamp) {
         let request = &admission.request;
+        if self.witnesses.contains(&*admission.writer.process) {
+            return;
+        }
         let (target, kind) = (&request.target, request.action.kind());
         let rules = &policies().guardrails;
         let limits = policies().policies().iter().find(|it| it.name == request.policy.name).map(|it| it.limits);
@@ -228,7 +242,7 @@ impl Fold {
             ("namespace", within(space.per, &|it, _| it.namespace == target.namespace), space.max),
             ("cluster", within(all.per, &|_, _| true), all.max),
         ];
-        let cooldown = own.cooldown.max(rules.limits.min_cooldown);
+        let cooldown = cooldown(request);
         let busy = self.open().find(|(_, it)| it.admission.request.target == *target).map(|(id, _)| *id);
         let same = |it: &&Known| it.admission.request.target == *target && it.admission.request.action.kind() == kind;
         let warm = self.intents.values().filter(same).filter_map(|it| it.closed).map(|(at, _)| at).max();
@@ -254,6 +268,9 @@ impl Fold {
         let name = format!("{event:?}");
         let name = name.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
         let Some(known) = self.intents.get_mut(&id) else {
+            if self.forgotten.contains(&id) {
+                return;
+            }
             return self.breach("S2", at, format!("{name} of {id}, which nobody admitted"));
         };
         let mut found = None;
@@ -310,4 +327,10 @@ impl Fold {
             self.breach(invariant, at, evidence);
         }
     }
+}
+
+/// The cooldown of a request's policy.
+pub(super) fn cooldown(request: &ActionRequest) -> SignedDuration {
+    let own = policies().policies().iter().find(|it| it.name == request.policy.name).map(|it| it.limits.cooldown);
+    own.unwrap_or_default().max(policies().guardrails.limits.min_cooldown)
 }

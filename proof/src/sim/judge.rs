@@ -1,5 +1,7 @@
 //! What must hold, by number, judged on the world's own history: the cluster's requests, the ledger's entries, the bus.
 
+mod amnesia;
+
 use std::collections::BTreeMap;
 
 use flyball_core::facts::{STAMP_INTENT, Sighting};
@@ -13,8 +15,8 @@ use flyball_core::record::{Record, Topic};
 use flyball_sim::{Effect, Sent, World};
 use jiff::Timestamp;
 
-use super::chronicle::{Log, Violation, Who};
-use super::fold::{Fold, Known};
+use super::chronicle::{Log, Loss, Violation, Who};
+use super::fold::{Fold, Known, Try};
 use super::stage::Stage;
 
 /// One request of ours, as it reached the cluster.
@@ -23,12 +25,17 @@ struct Landing<'a> {
     sent: &'a Sent,
     id: IntentId,
     intent: Option<&'a Known>,
+    /// Only what the ledger said before it forgot knows of it.
+    forgotten: bool,
 }
 
 /// Everything that is judged.
 struct Case<'a> {
     stage: &'a Stage,
     fold: &'a Fold,
+    /// What the ledger said before it forgot; empty where it never did.
+    lost: &'a Fold,
+    loss: Option<Loss>,
     landings: Vec<Landing<'a>>,
     fences: Vec<Landing<'a>>,
 }
@@ -36,7 +43,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Vec<Violation>;
 
 /// What is asked at the end of a run; what the order of entries alone shows is asked in the fold.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 17] = [
     s1_one_effect,
     s2_intent_before_effect,
     s3_terminal_record,
@@ -49,6 +56,8 @@ const RULES: [Rule; 15] = [
     s9_nothing_after_the_end,
     s10_undo_of_our_own_change,
     g4_read_before_admission,
+    amnesia::g6_no_action,
+    amnesia::g6_the_stamp_remembers,
     b1_poison_is_kept,
     b6_durable_before_acknowledged,
     l1_everything_ends,
@@ -56,18 +65,23 @@ const RULES: [Rule; 15] = [
 
 /// Judges a run.
 pub(super) fn judge(stage: &Stage) {
-    let mut fold = Fold::default();
+    let amnesia = stage.chronicle.log().loss.clone();
+    let mut lost = Fold::default();
+    lost.follow(amnesia.as_ref().map_or(&[], |it| &it.entries));
+    let witnesses = amnesia.as_ref().map(|it| it.witnesses.clone()).unwrap_or_default();
+    let mut fold = Fold::after(&lost, witnesses);
     stage.world.ledger.read(|entries| fold.follow(entries));
     let effects = stage.world.effects();
     let landings = effects.iter().filter_map(|effect| {
         let (sent, id) = (effect.sent.as_ref()?, effect.intent?);
-        Some(Landing { effect, sent, id, intent: fold.intents.get(&id) })
+        let (intent, forgotten) = recorded(id, effect, [&fold, &lost]);
+        Some(Landing { effect, sent, id, intent, forgotten })
     });
     let (fences, landings) = landings.partition(|it: &Landing<'_>| it.sent.fences);
-    let case = Case { stage, fold: &fold, landings, fences };
+    let case = Case { stage, fold: &fold, lost: &lost, loss: amnesia, landings, fences };
     let found: Vec<Violation> = RULES.iter().flat_map(|rule| rule(&case)).collect();
     let mut log = stage.chronicle.log();
-    log.violations.extend(fold.violations.iter().cloned());
+    log.violations.extend(fold.violations.iter().chain(&lost.violations).cloned());
     log.violations.extend(found);
     log.violations.sort_by_key(|it| it.at.unwrap_or(Timestamp::MAX));
     if case.fences.iter().any(|it| it.effect.answer.starts_with("200")) {
@@ -77,6 +91,25 @@ pub(super) fn judge(stage: &Stage) {
         log.mark(name.clone());
     }
     log.violations.dedup();
+}
+
+/// The intent that a request belongs to, on the ledger on which its attempt stood: one that has forgotten may count anew.
+/// Also tells whether it is the one that was forgotten.
+fn recorded<'a>(id: IntentId, effect: &Effect, folds: [&'a Fold; 2]) -> (Option<&'a Known>, bool) {
+    let [now, lost] = folds.map(|it| it.intents.get(&id));
+    let tried = |it: &Known, sent: &Sent| {
+        let tried = it.attempts.get(&sent.number)?;
+        Some((tried.at <= effect.at, version_of(sent) == Some(&*tried.change.resource_version)))
+    };
+    let fits = |it: Option<&Known>| effect.sent.as_ref().and_then(|sent| tried(it?, sent));
+    // Without a loss there is nothing to choose from; otherwise what fits best.
+    let forgotten = lost.is_some() && fits(lost) > fits(now);
+    (if forgotten { lost } else { now }, forgotten)
+}
+
+/// The version that a request expects.
+fn version_of(sent: &Sent) -> Option<&str> {
+    sent.body.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str)
 }
 
 fn breach(invariant: &'static str, at: Timestamp, evidence: String) -> Violation {
@@ -94,10 +127,10 @@ fn per_landing(
 
 /// S1: one effect per intent.
 fn s1_one_effect(case: &Case<'_>) -> Vec<Violation> {
-    let mut count: BTreeMap<IntentId, u32> = BTreeMap::new();
+    let mut count: BTreeMap<(IntentId, bool), u32> = BTreeMap::new();
     let mut found = Vec::new();
     for it in case.landings.iter().filter(|it| it.effect.accepted) {
-        let count = count.entry(it.id).or_default();
+        let count = count.entry((it.id, it.forgotten)).or_default();
         *count += 1;
         if *count > 1 {
             found.push(breach(
@@ -159,7 +192,7 @@ fn s6_epochs(case: &Case<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     case.stage.world.ledger.read(|entries| {
         for entry in entries {
-            let Some(author) = log.authors.get(&entry.revision) else {
+            let Some(author) = log.authors.get(&entry.head()) else {
                 // Nobody knows who: from here on neither does the judge.
                 if let (Topic::Intent(id), Record::Happened(Event::TakenOver { .. })) = (entry.topic, &entry.record) {
                     drivers.remove(&id);
@@ -203,10 +236,12 @@ fn is_drivers(event: &Event) -> bool {
 fn s6_no_repeat_for_another(case: &Case<'_>) -> Vec<Violation> {
     let log = case.stage.chronicle.log();
     let strange = log.departures.iter().filter_map(|it| {
-        let tried = case.fold.intents.get(&it.intent)?.attempts.get(&it.number)?;
+        let tried = |fold: &'_ Fold| fold.intents.get(&it.intent)?.attempts.get(&it.number).cloned();
+        let candidates: Vec<Try> = [case.fold, case.lost].into_iter().filter_map(tried).collect();
+        let tried = candidates.first()?;
         // The second half of an eviction has the pod's uid as its token, which no fence can take.
         let fields = matches!(tried.change.edit, Edit::Fields { .. });
-        let wrong = fields && *tried.driver != *it.who.process();
+        let wrong = fields && candidates.iter().all(|tried| *tried.driver != *it.who.process());
         let evidence = format!("{}: {} sent attempt {} of {}", it.intent, it.who.process(), it.number, tried.driver);
         wrong.then(|| breach("S6", it.at, evidence))
     });
@@ -216,13 +251,18 @@ fn s6_no_repeat_for_another(case: &Case<'_>) -> Vec<Violation> {
 /// S6: once a fence has landed, what it fences off does not.
 fn s6_fenced_off(case: &Case<'_>) -> Vec<Violation> {
     let fences = case.fences.iter().filter(|it| it.effect.answer.starts_with("200"));
-    let walls: Vec<(IntentId, u32, Timestamp)> = fences.map(|it| (it.id, it.sent.number, it.effect.at)).collect();
+    let walls: Vec<&Landing<'_>> = fences.collect();
+    let version = |it: &Landing<'_>| version_of(it.sent).and_then(|it| it.parse::<u64>().ok());
     per_landing(case, "S6", |it| {
-        let late = |(id, number, at): &&(IntentId, u32, Timestamp)| {
-            *id == it.id && it.sent.number <= *number && it.effect.at > *at
+        let late = |fence: &&&Landing<'_>| {
+            fence.id == it.id
+                && it.sent.number <= fence.sent.number
+                && it.effect.at > fence.effect.at
+                // A ledger that has forgotten counts its attempts anew, each on a newer version.
+                && version(it) <= version(fence)
         };
         let fence = walls.iter().find(late).filter(|_| it.effect.accepted)?;
-        Some(format!("attempt {} landed after it was fenced off at {}", it.sent.number, fence.2))
+        Some(format!("attempt {} landed after it was fenced off at {}", it.sent.number, fence.effect.at))
     })
 }
 
@@ -271,7 +311,7 @@ fn s10_undo_of_our_own_change(case: &Case<'_>) -> Vec<Violation> {
 fn g4_read_before_admission(case: &Case<'_>) -> Vec<Violation> {
     let log = case.stage.chronicle.log();
     let unread = |(id, it): (&IntentId, &Known)| {
-        let author = log.authors.get(&it.revision)?;
+        let author = log.authors.get(&it.head)?;
         let version = it.admission.change.resource_version.parse().ok()?;
         let target = it.admission.request.target.clone();
         (!log.reads.contains(&(*author, target.clone(), version))).then(|| {
@@ -303,8 +343,10 @@ fn b1_poison_is_kept(case: &Case<'_>) -> Vec<Violation> {
 /// B6: acknowledged only after something durable was said.
 fn b6_durable_before_acknowledged(case: &Case<'_>) -> Vec<Violation> {
     let log = case.stage.chronicle.log();
-    let durable = |sequence: u64, by| case.fold.said.get(&sequence).is_some_and(|it| it.iter().any(|at| *at <= by));
-    let early = log.acks.iter().filter(|it| !durable(it.sequence, it.ledger));
+    let early = log.acks.iter().filter(|it| {
+        let fold = if case.loss.as_ref().is_some_and(|loss| it.at <= loss.at) { case.lost } else { case.fold };
+        !fold.said.get(&it.sequence).is_some_and(|all| all.iter().any(|at| *at <= it.ledger))
+    });
     early
         .map(|it| {
             breach("B6", it.at, format!("signal {} was acknowledged at ledger position {}", it.sequence, it.ledger))
@@ -331,6 +373,7 @@ pub(super) fn truthful(log: &mut Log, who: Who, at: Timestamp, write: &Write, wo
         return;
     }
     let found = world.ledger.read(|entries| promised(entries, id));
+    let found = found.or_else(|| log.loss.as_ref().and_then(|it| promised(&it.entries, id)));
     let Some((admission, generation)) = found else {
         return log.breach("S8", Some(at), format!("{id} is called {} and was never applied", outcome.label()));
     };

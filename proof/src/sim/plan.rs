@@ -38,6 +38,8 @@ pub(super) enum Act {
     CutTails,
     /// The newest checkpoint is damaged.
     Rot,
+    /// The ledger forgets its newest entries, or everything and becomes another; people accept what is left after so long.
+    Forget { newest: Option<u64>, accepted: SignedDuration },
     /// The next request that changes something, of whomever.
     Cluster(Fault),
     /// The next read of the cluster fails.
@@ -315,6 +317,8 @@ impl Draft {
         for _ in 0..others {
             acts.extend(self.fault(swarm));
         }
+        // Once in a run: who forgets again and again has nothing left to compare.
+        acts.extend((self.below(8) == 0).then(|| self.forget()));
         let span = u64::try_from(self.storm.as_millis()).unwrap_or(0);
         let mut timed: Vec<(SignedDuration, Act)> = acts
             .into_iter()
@@ -397,6 +401,11 @@ impl Draft {
             4 => Act::Rot,
             _ => Act::CutTails,
         }
+    }
+
+    fn forget(&mut self) -> Act {
+        let newest = (self.below(4) > 0).then(|| 1 + self.random.below(60));
+        Act::Forget { newest, accepted: self.seconds(12) }
     }
 
     fn cluster(&mut self) -> Act {

@@ -1,7 +1,7 @@
 //! One run: a world, replicas of the real engine on it, a storm, then calm in which everything has to come to its end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use flyball::app::{App, Settings};
 use flyball::clock::TokioClock;
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::acts;
 use super::chronicle::{Chronicle, Violation, Who};
-use super::doors::Doors;
+use super::doors::{Doors, Running};
 use super::fold::Fold;
 use super::judge;
 use super::plan::{Act, Op, Plan};
@@ -56,13 +56,15 @@ pub(super) enum Todo {
     Resume(u64),
     /// The replicas hear each other again.
     Hear,
+    /// People look at a ledger that has forgotten, and accept it.
+    Accept,
 }
 
 /// One replica: its machine, and the process on it.
 pub(super) struct Replica {
     pub(super) host: Arc<Host>,
     pub(super) process: Option<Arc<Process>>,
-    pub(super) engine: Arc<Mutex<Option<Arc<Engine>>>>,
+    pub(super) engine: Running,
     pub(super) stop: Arc<Notify>,
     lives: u32,
 }
@@ -236,6 +238,7 @@ impl Stage {
                 }
             }
             Todo::Resume(id) => self.resume(id),
+            Todo::Accept => self.accept(),
             Todo::Hear => self.world.air.set_deaf(false),
         }
     }
@@ -265,7 +268,7 @@ impl Stage {
         replica.process = Some(process.clone());
         (replica.engine, replica.stop) = (Arc::default(), Arc::default());
         let (engine, stop) = (replica.engine.clone(), replica.stop.clone());
-        let doors = Doors::new(process.clone(), self.world.clone());
+        let doors = Doors::new(process.clone(), self.world.clone(), engine.clone());
         self.chronicle.log().tell(self.clock.now(), || format!("r{at} starts, life {}", who.life));
         tokio::spawn(live(process, doors, engine, stop));
     }
@@ -286,6 +289,7 @@ impl Stage {
         self.agenda.retain(|_, todo| !matches!(todo, Todo::Act(_)));
         self.downs.clear();
         self.traps.clear();
+        self.accept();
         for at in 0..self.replicas.len() {
             let replica = &self.replicas[at];
             replica.host.heal();
@@ -309,12 +313,20 @@ impl Stage {
             self.until(next).await;
             self.world.ledger.read(|entries| fold.follow(entries));
             self.release(&fold);
-            if fold.is_quiet() && self.world.signals.unsettled() == 0 {
+            self.accept();
+            if self.is_quiet(&fold) {
                 // Once more, so that whoever would act a second time does.
-                self.until(self.clock.now().saturating_add(LOOK * 4).expect("a run is short")).await;
-                return;
+                self.wait(LOOK * 4).await;
+                self.world.ledger.read(|entries| fold.follow(entries));
+                if self.is_quiet(&fold) {
+                    return;
+                }
             }
         }
+    }
+
+    fn is_quiet(&self, fold: &Fold) -> bool {
+        fold.is_quiet() && self.world.signals.unsettled() == 0
     }
 
     /// People release every pause that is still in force.
@@ -374,7 +386,7 @@ impl Stage {
 }
 
 /// The life of a process: it starts, runs until it is asked to stop or something in it fails, and ends.
-async fn live(process: Arc<Process>, doors: Doors, engine: Arc<Mutex<Option<Arc<Engine>>>>, stop: Arc<Notify>) {
+async fn live(process: Arc<Process>, doors: Doors, engine: Running, stop: Arc<Notify>) {
     let settings = Settings {
         replica: format!("r{}", process.who.replica).into(),
         process: process.who.process().into(),
@@ -394,7 +406,8 @@ async fn live(process: Arc<Process>, doors: Doors, engine: Arc<Mutex<Option<Arc<
             }
         }
     };
-    if end.contains("cannot be trusted") {
+    let forgot = process.chronicle.log().loss.is_some();
+    if end.contains("cannot be trusted") && !forgot {
         let at = process.clock.now();
         process.chronicle.log().breach("L1", Some(at), format!("r{} halts {end}", process.who.replica));
     }

@@ -12,7 +12,12 @@ pub(super) fn told(stage: &Stage) -> Vec<String> {
     if lines.is_empty() {
         return Vec::new();
     }
-    stage.world.ledger.read(|entries| lines.extend(entries.iter().map(|it| (it.at, entry(it)))));
+    let lost = stage.chronicle.log().loss.clone();
+    stage.world.ledger.read(|entries| {
+        let forgotten = lost.iter().flat_map(|it| &it.entries).filter(|it| !entries.contains(it));
+        lines.extend(forgotten.map(|it| (it.at, format!("{} (forgotten)", entry(it)))));
+        lines.extend(entries.iter().map(|it| (it.at, entry(it))));
+    });
     for it in stage.world.effects() {
         let whose = it.intent.map_or("somebody".to_owned(), |id| short(&id.to_string()));
         let number =

@@ -15,6 +15,12 @@ pub(super) fn same_object(sight: &Sight<'_>) -> Result<(), DenyReason> {
     Err(DenyReason::TargetChanged { what: "another object took its name".into() })
 }
 
+/// What bears our own stamp has happened, even if the ledger has forgotten it.
+pub(super) fn not_done_already(sight: &Sight<'_>) -> Result<(), DenyReason> {
+    let done = sight.seen.stamp().filter(|it| *it == sight.id);
+    done.map_or(Ok(()), |intent| Err(DenyReason::DuplicateSignal { intent }))
+}
+
 pub(super) fn not_opted_out(sight: &Sight<'_>) -> Result<(), DenyReason> {
     let target = &sight.scene.request.target;
     if sight.seen.annotations.get(OPT_OUT).is_some_and(|it| it == "true") {

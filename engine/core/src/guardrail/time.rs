@@ -58,9 +58,11 @@ pub(super) fn shadow_cooled_down(scene: &Scene<'_>) -> Result<(), DenyReason> {
 /// The second witness: the stamp on the target refuses a repeat within the cooldown even if the ledger were lost.
 pub(super) fn stamp_cooled_down(sight: &Sight<'_>) -> Result<(), DenyReason> {
     let request = sight.scene.request;
-    let Some((at, kind)) = sight.seen.annotations.get(STAMP_LAST_ACTION).and_then(|text| text.split_once(' ')) else {
+    let Some((at, what)) = sight.seen.annotations.get(STAMP_LAST_ACTION).and_then(|text| text.split_once(' ')) else {
         return Ok(());
     };
+    // `restart`, or `undo scale`: what was taken back is not to be done again at once either.
+    let kind = what.rsplit(' ').next().unwrap_or(what);
     let (Ok(at), Some(last)) = (at.parse::<Timestamp>(), sight.seen.stamp()) else { return Ok(()) };
     let until = at.saturating_add(cooldown(&sight.scene)).unwrap_or(Timestamp::MAX);
     if kind == request.action.kind().as_str() && sight.scene.now < until {

@@ -59,8 +59,8 @@ impl History {
             // A ledger that was purged begins anywhere.
             Topic::Admit if self.admit == Head::default() => return Ok(()),
             Topic::Admit => self.admit.sum,
-            Topic::Intent(id) => match self.intents.get(id) {
-                Some(intent) => intent.head().sum,
+            Topic::Intent(id) => match self.intents.head(id) {
+                Some(head) => head.sum,
                 // Its admission was purged: it says nothing to anybody.
                 None => return Ok(()),
             },

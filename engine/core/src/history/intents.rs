@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, Cause};
+use crate::chain::Head;
 use crate::id::{IntentId, Revision};
 use crate::intent::{Intent, Kept};
 use crate::record::Admission;
@@ -34,6 +35,10 @@ pub(super) struct Intents {
     ended: VecDeque<Ended>,
     /// How many of `ended` are no longer whole.
     stripped: usize,
+    /// The newest entry of each intent that is not whole, as long as the ledger has it: what the next one in its place has to
+    /// expect, should the same id be admitted again.
+    #[serde(with = "super::pairs")]
+    heads: BTreeMap<IntentId, Head>,
     /// By an open parent: its undo, which would no longer be whole if the parent did not have to learn how it ended.
     #[serde(with = "super::pairs")]
     awaited: BTreeMap<IntentId, IntentId>,
@@ -98,7 +103,8 @@ impl Intents {
         self.causes.insert(request.cause.clone(), (id, request.evidence.sequence));
         self.last.insert((request.target.clone(), request.action.kind()), (id, None));
         self.open.entry(request.target.clone()).or_default().push(id);
-        self.whole.insert(id, Kept(Arc::new(Intent::new(admission, at))));
+        let head = self.heads.remove(&id).unwrap_or_default();
+        self.whole.insert(id, Kept(Arc::new(Intent::new(admission, head, at))));
     }
 
     /// Notes that an open intent has ended.
@@ -118,7 +124,7 @@ impl Intents {
             *ended = Some(at);
         }
         if let Some(undo) = self.awaited.remove(&id) {
-            self.whole.remove(&undo);
+            self.let_go(undo);
         }
         self.ended.push_back(Ended { id, at, cause, target, kind });
         while self.ended.len() - self.stripped > WHOLE {
@@ -134,10 +140,29 @@ impl Intents {
             Some(parent) if self.get(parent).is_some_and(Intent::is_open) => {
                 self.awaited.insert(parent, id);
             }
-            _ => {
-                self.whole.remove(&id);
-            }
+            _ => self.let_go(id),
         }
+    }
+
+    fn let_go(&mut self, id: IntentId) {
+        if let Some(intent) = self.whole.remove(&id) {
+            self.heads.insert(id, intent.intent().head());
+        }
+    }
+
+    /// An entry of an intent that is not whole, or that was never admitted here: it says nothing but its place.
+    pub(super) fn passed_over(&mut self, id: IntentId, head: Head) {
+        self.heads.insert(id, head);
+    }
+
+    /// What the next entry of an intent has to follow, as far as that is known.
+    pub(super) fn head(&self, id: IntentId) -> Option<Head> {
+        self.get(id).map(Intent::head).or_else(|| self.heads.get(&id).copied())
+    }
+
+    /// The ledger begins here now.
+    pub(super) fn purged(&mut self, before: Revision) {
+        self.heads.retain(|_, head| head.revision >= before);
     }
 
     /// Forgets what ended before.

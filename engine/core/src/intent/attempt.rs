@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Intent, Receipt, Stage};
-use crate::action::ActionRequest;
+use crate::action::{Action, ActionRequest};
 use crate::deny::DenyReason;
 use crate::id::IntentId;
 use crate::plan::{Change, Edit};
@@ -57,7 +57,11 @@ impl Attempt {
 
     /// The annotations that go onto the target in the same request.
     pub fn stamp(&self) -> [(&'static str, String); 2] {
-        let last = format!("{} {}", self.stamped_at, self.request.action.kind());
+        let kind = self.request.action.kind();
+        let last = match self.request.action {
+            Action::Undo { of, .. } => format!("{} {kind} {of}", self.stamped_at),
+            _ => format!("{} {kind}", self.stamped_at),
+        };
         [(crate::facts::STAMP_INTENT, self.intent.to_string()), (crate::facts::STAMP_LAST_ACTION, last)]
     }
 

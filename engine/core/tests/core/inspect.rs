@@ -20,7 +20,7 @@ fn ask(action: Action, seen: &Snapshot) -> Verdict<Admitted> {
     let rules = Guardrails::default();
     let request = request(TARGET, action, "10:00");
     let Verdict::Pass(cleared) = screen(request, &ledger.history, &rules, at("10:00")) else { panic!("not cleared") };
-    judge(cleared, Some(seen), &ledger.history, &rules, at("10:00"))
+    judge(cleared, "c", Some(seen), &ledger.history, &rules, at("10:00"))
 }
 
 fn check(action: Action, change: impl FnOnce(&mut Snapshot), expected: &str) {
@@ -46,7 +46,7 @@ fn the_target_must_be_there_and_readable() {
         Verdict::Pass(cleared) => cleared,
         other => panic!("{other:?}"),
     };
-    let gone = judge(cleared(), None, &ledger.history, &rules, at("10:00"));
+    let gone = judge(cleared(), "c", None, &ledger.history, &rules, at("10:00"));
     assert_eq!(told(gone), "deny TargetNotFound what=shop/Deployment/cart");
     assert_eq!(told(unreadable(cleared(), "timeout".into())), "defer StateUnavailable detail=timeout");
     assert_eq!(told(forbidden(cleared(), "no get".into())), "deny Forbidden detail=no get");
@@ -95,6 +95,18 @@ fn the_stamp_is_a_second_witness_of_the_cooldown() {
     check(Action::Restart, stamped("2026-01-10T09:55:00Z restart"), "pass");
     check(Action::Restart, stamped("2026-01-10T09:59:00Z scale"), "pass");
     check(Action::Restart, stamped("nonsense"), "pass");
+    check(Action::Restart, stamped("2026-01-10T09:56:00Z undo restart"), "deny CooldownActive until=10:01:00Z");
+    check(Action::Restart, stamped("2026-01-10T09:56:00Z undo scale"), "pass");
+}
+
+#[test]
+fn the_stamp_is_a_second_witness_of_what_has_been_done() {
+    let own = request(TARGET, Action::Restart, "10:00").id("c").to_string();
+    let stamped = |it: &mut Snapshot| {
+        it.annotations.insert(STAMP_INTENT.into(), own.clone());
+    };
+    check(Action::Restart, stamped, "deny DuplicateSignal");
+    check(by(1), stamped, "pass");
 }
 
 #[test]
@@ -188,7 +200,7 @@ fn growth_has_a_speed() {
         let mut request = request(TARGET, Action::Scale(Scale::By(by)), now);
         request.limits.scale_up = Budget { max: 3, per: duration("15m") };
         let Verdict::Pass(cleared) = screen(request, &ledger.history, &rules, at(now)) else { panic!("not cleared") };
-        told(judge(cleared, Some(&seen), &ledger.history, &rules, at(now)))
+        told(judge(cleared, "c", Some(&seen), &ledger.history, &rules, at(now)))
     };
     // One has left the window at 09:45, the other leaves it at 09:55.
     assert_eq!(ask(3, "09:46"), "deny ScaleVelocityExceeded added=1 asked=3 max=3 per=PT15M until=09:55:00Z");
@@ -227,7 +239,7 @@ fn undo(change: impl FnOnce(&mut Ledger, &mut Snapshot)) -> String {
     rules.limits.concurrency_cluster = 0;
     rules.allow.actions.clear();
     match screen(request, &ledger.history, &rules, at("12:00")) {
-        Verdict::Pass(cleared) => told(judge(cleared, Some(&seen), &ledger.history, &rules, at("12:00"))),
+        Verdict::Pass(cleared) => told(judge(cleared, "c", Some(&seen), &ledger.history, &rules, at("12:00"))),
         other => told(other),
     }
 }

@@ -1,6 +1,6 @@
 //! The life of an intent: which event may follow which stage, what a send carries, which slot it holds.
 
-use flyball_core::action::{Action, ActionRequest, Cause, OnFailure, Scale};
+use flyball_core::action::{Action, ActionKind, ActionRequest, Cause, OnFailure, Scale};
 use flyball_core::deny::DenyReason;
 use flyball_core::follow_up::follow_up;
 use flyball_core::guardrail::{Verdict, screen};
@@ -214,7 +214,7 @@ fn only_a_failure_of_what_has_an_inverse_is_undone_and_only_once() {
     let undo = asked(&scale, Outcome::Failed).unwrap();
     assert_eq!((undo.undoes(), undo.verify.on_failure), (Some(scale.id("c")), OnFailure::Escalate));
     let (revert, applied) = (json!({"spec": {"replicas": 3}}), json!({"spec": {"replicas": 4}}));
-    assert_eq!(undo.action, Action::Undo { revert, applied });
+    assert_eq!(undo.action, Action::Undo { of: ActionKind::Scale, revert, applied });
     scale.cause = Cause::Undo(again.id("c"));
     assert_eq!(asked(&scale, Outcome::Failed), None, "an undo is not undone");
 }

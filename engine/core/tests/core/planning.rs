@@ -1,6 +1,6 @@
 //! Actions to exact edits: absolute values, their inverse, and why there is nothing to plan.
 
-use flyball_core::action::{Action, Patch, PatchForm, Scale};
+use flyball_core::action::{Action, ActionKind, Patch, PatchForm, Scale};
 use flyball_core::facts::{PodFacts, Snapshot, TemplateRevision};
 use flyball_core::merge;
 use flyball_core::plan::{Edit, plan};
@@ -200,7 +200,11 @@ fn pods_are_evicted_by_uid() {
 
 #[test]
 fn an_undo_takes_back_only_what_is_still_as_it_was_left() {
-    let undo = || Action::Undo { revert: json!({"spec": {"replicas": 3}}), applied: json!({"spec": {"replicas": 5}}) };
+    let undo = || Action::Undo {
+        of: ActionKind::Scale,
+        revert: json!({"spec": {"replicas": 3}}),
+        applied: json!({"spec": {"replicas": 5}}),
+    };
     let replicas = |n: i32| move |it: &mut Snapshot| it.spec["replicas"] = json!(n);
     check(undo(), replicas(4), "TargetChanged TargetChanged");
     check(undo(), replicas(3), "NothingToDo NothingToDo");
@@ -217,7 +221,9 @@ fn an_undo_leaves_what_others_did_meanwhile() {
     };
     let mut now = seen.clone();
     now.spec["template"]["metadata"]["annotations"] = json!({"ours": "1", "theirs": "2"});
-    let undo = plan(&Action::Undo { revert: revert.unwrap(), applied: apply }, &now, at("10:01")).unwrap();
+    let undo =
+        plan(&Action::Undo { of: ActionKind::Scale, revert: revert.unwrap(), applied: apply }, &now, at("10:01"))
+            .unwrap();
     let Edit::Fields { apply: back, .. } = undo.edit else { panic!() };
     let after = merge::apply(&json!({"spec": now.spec}), &back);
     assert_eq!(after["spec"]["template"]["metadata"]["annotations"], json!({"theirs": "2"}));
@@ -258,7 +264,7 @@ proptest! {
         let Edit::Fields { apply, revert: Some(revert), .. } = change.edit else { panic!("it has an inverse") };
         let mut after = seen.clone();
         after.spec = merge::apply(&json!({"spec": seen.spec}), &apply)["spec"].clone();
-        let undo = plan(&Action::Undo { revert, applied: apply }, &after, at("10:01")).unwrap();
+        let undo = plan(&Action::Undo { of: ActionKind::Scale, revert, applied: apply }, &after, at("10:01")).unwrap();
         let Edit::Fields { apply: back, .. } = undo.edit else { panic!("an undo sets fields") };
         let mut restored = merge::apply(&json!({"spec": after.spec}), &back)["spec"].clone();
         // A map that the patch made is left empty, which the API server stores as absent.

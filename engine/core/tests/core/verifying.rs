@@ -159,6 +159,18 @@ fn somebody_elses_change_ends_it() {
 }
 
 #[test]
+fn the_stamp_of_an_intent_that_the_ledger_forgot_ends_it() {
+    let case = Case::applied(&scale());
+    let mut stamped = seen(|it| it.available = 3);
+    stamped.stamp = Some(request("shop/cart", Action::Restart, "10:00").id("c"));
+    case.check(Some(&stamped), None, "10:01", "watch");
+    stamped.rollout.generation += 1;
+    case.check(Some(&stamped), None, "10:01", "Superseded: somebody else changed what we had changed");
+    stamped.stamp = Some(case.id);
+    case.check(Some(&stamped), None, "10:01", "watch");
+}
+
+#[test]
 fn stability_starts_anew_after_a_dip() {
     let case = Case::rolled_out(&scale());
     let stable = "RolledOut: complete and stable for 30s";

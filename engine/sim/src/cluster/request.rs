@@ -77,6 +77,7 @@ impl Model {
             uid: it.uid.clone(),
             resource_version: it.resource_version,
             spec: it.spec.clone(),
+            stamp: it.annotations.get(STAMP_INTENT).and_then(|it| it.parse().ok()),
         });
         let (mut changed, mut execution) = self.patch(&request.target, &request.body);
         if request.evict.is_some() && matches!(execution, Execution::Conflict(_)) {

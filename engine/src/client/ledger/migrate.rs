@@ -7,7 +7,7 @@ use std::time::Duration;
 use flyball_core::ports::{Anchor, PortError, Replicas};
 
 use super::{anchor, place, server, unusable};
-use crate::anchor::{Quarantine, trusted};
+use crate::anchor::{Quarantine, head_at, trusted};
 use crate::cli::ledger::{Migrate, NATS};
 use crate::client::api::Api;
 use crate::client::progress::Progress;
@@ -126,7 +126,7 @@ async fn carry(source: &dyn Store, draft: &mut dyn Draft, anchor: &dyn Anchor) -
     catch_up(source, draft, &mut Progress::of("copied").teller()).await.map_err(refused)?;
     let last = source.close(&draft.place()).await?;
     catch_up(source, draft, &mut |_, _| ()).await.map_err(refused)?;
-    remark(anchor, &source.identity(), &draft.identity(), last).await?;
+    remark(anchor, &source.identity(), &draft.identity(), head_at(source, last).await?).await?;
     draft.finish().await?;
     Ok(last.0)
 }
