@@ -16,9 +16,11 @@ use flyball::ledger::{FileDraft, FileLedger, JetStreamLedger, JetStreamOptions, 
 use flyball_core::id::Revision;
 use flyball_core::ports::{Ledger, Shelf};
 use flyball_devcluster::{Cluster, NatsServer, wait_until};
+use jiff::Timestamp;
 
 use crate::rig::{Replica, Rig, policy};
-use past::Past;
+
+pub(crate) use past::Past;
 
 /// The bar, with a snapshot.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -104,8 +106,8 @@ fn rounds(
     Ok(all)
 }
 
-async fn fill(draft: &mut dyn Draft, entries: u64) -> Result<()> {
-    let mut past = Past::until_now(entries)?;
+/// Writes a past into a ledger that is being made.
+pub(crate) async fn fill(draft: &mut dyn Draft, mut past: Past) -> Result<()> {
     loop {
         let batch = past.batch()?;
         if batch.is_empty() {
@@ -118,7 +120,9 @@ async fn fill(draft: &mut dyn Draft, entries: u64) -> Result<()> {
 fn in_file(args: &Args, nats: &NatsServer) -> Result<Duration> {
     let mut rig = rig("startfile", nats);
     let (bare, path) = (rig.folder().join("bare"), rig.folder().join("ledger"));
-    rig.runtime.block_on(async { fill(&mut FileDraft::begin(&bare, ORIGIN)?, args.entries).await })?;
+    rig.runtime.block_on(async {
+        fill(&mut FileDraft::begin(&bare, ORIGIN)?, Past::until(Timestamp::now(), args.entries)?).await
+    })?;
     rig.environment.push(("FLYBALL_LEDGER".to_owned(), path.display().to_string()));
     let engine = rig.add("file");
     let took = rounds(&rig, &engine, (args.bare.max(1), killed), || {
@@ -173,7 +177,7 @@ fn in_stream(args: &Args, nats: &NatsServer) -> Result<Duration> {
     let options = JetStreamOptions::default();
     rig.runtime.block_on(async {
         let mut draft = StreamDraft::begin(client.clone(), &rig.name, options, ORIGIN, Revision(1)).await?;
-        fill(&mut draft, args.entries).await
+        fill(&mut draft, Past::until(Timestamp::now(), args.entries)?).await
     })?;
     let engine = rig.add("stream");
     let took = rounds(&rig, &engine, (args.bare.max(1), killed), || {

@@ -17,6 +17,12 @@ pub enum What {
     UndoAdmission,
     /// The acknowledgement of the signal.
     Acknowledgement,
+    /// A piece of a checkpoint of the fold.
+    Checkpoint,
+    /// What says that a checkpoint is whole.
+    Label,
+    /// The removal of entries that nothing needs any more.
+    Removal,
     /// The PATCH with the intent's stamp.
     Patch,
     /// The PATCH with the stamp of the undo.
@@ -73,12 +79,20 @@ impl Point {
         self.what == What::CancelFence || self.name.starts_with("cancel-")
     }
 
+    /// Whether it lies in what keeps the ledger short: it comes at a start on a ledger with a long past.
+    pub fn is_upkeep(&self) -> bool {
+        matches!(self.what, What::Checkpoint | What::Label | What::Removal | What::Append("Purged"))
+    }
+
     /// Why this point does not exist for an action.
     pub fn missing_for(&self, action: Action) -> Option<&'static str> {
         match (self.what, action) {
             (What::Eviction, other) if other != Action::DeletePod => Some("only deletePod evicts"),
             (_, Action::Restart | Action::DeletePod) if self.needs_undo() => {
                 Some("it has no inverse: a failed verification escalates, so there is no undo to crash in")
+            }
+            (_, other) if self.is_upkeep() && other != Action::Restart => {
+                Some("what keeps the ledger short knows of no action; one shows that work goes on")
             }
             _ => None,
         }
@@ -137,5 +151,13 @@ pub const POINTS: &[Point] = {
         point("cancel-fence-seen", W::CancelFence, H::Seen, "a cancel"),
         point("cancel-fence-flying", W::CancelFence, H::Flying, "a cancel"),
         point("cancel-fence-applied", W::CancelFence, H::Done, "a cancel"),
+        point("checkpoint-stored", W::Checkpoint, H::Done, "CP14"),
+        point("label-seen", W::Label, H::Seen, "CP14"),
+        point("label-stored", W::Label, H::Done, "CP14"),
+        point("purged-seen", W::Append("Purged"), H::Seen, "CP14"),
+        point("purged-stored", W::Append("Purged"), H::Done, "CP14"),
+        point("removal-seen", W::Removal, H::Seen, "CP14"),
+        point("removal-flying", W::Removal, H::Flying, "CP14"),
+        point("removal-done", W::Removal, H::Done, "CP14"),
     ]
 };

@@ -8,17 +8,27 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use flyball::ledger::{JetStreamOptions, StreamDraft};
 use flyball_core::history::History;
+use flyball_core::id::Revision;
 use flyball_core::intent::{Intent, Stage};
 use flyball_core::outcome::Outcome;
+use flyball_core::record::Entry;
 use flyball_core::workload::Workload as Target;
 use flyball_devcluster::wait_until;
+use jiff::{SignedDuration, Timestamp};
 
 use super::action::Action;
 use super::point::{How, POINTS, Point};
 use super::scene::Scene;
 use crate::judge::Evidence;
 use crate::rig::{Line, Rig, SOON, outcome};
+use crate::start::{Past, fill};
+
+/// Entries of a past after which a checkpoint is due at once: 10,000 are.
+const PAST: u64 = 10_500;
+/// What is younger than this is remembered, so a past that is removed in part ends before.
+const TWO_DAYS: SignedDuration = SignedDuration::from_hours(50);
 
 /// Who goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,13 +113,18 @@ impl Case {
             let first = POINTS.iter().find(|it| it.name == "patch-seen").expect("the point is in the list");
             scenes.insert(0, Scene::new(*first, killed));
         }
+        if self.point.is_upkeep() {
+            lay_past(rig)?;
+        }
         for (name, line) in lines {
             for scene in &scenes {
                 scene.arm(rig.replica(name), line);
             }
             rig.replica(name).launch();
         }
-        for name in lines.keys() {
+        // What keeps the ledger short comes before anything is ready.
+        let dead = if self.point.is_upkeep() { Some(self.bury(rig, &deaths)?) } else { None };
+        for name in lines.keys().filter(|it| self.heir != Heir::Other || dead.as_ref() != Some(it)) {
             wait_until("the replicas to be ready", SOON, || {
                 rig.replica(name).ensure_running()?;
                 rig.get_from(name, "/readyz").map(drop)
@@ -119,8 +134,10 @@ impl Case {
         if self.point.is_cancelled() {
             cancel(rig)?;
         }
-        for _ in &scenes {
-            self.bury(rig, &deaths)?;
+        if dead.is_none() {
+            for _ in &scenes {
+                self.bury(rig, &deaths)?;
+            }
         }
         self.wait_for_rest(rig)?;
         self.judge(rig, &[sequence], &target)?;
@@ -131,8 +148,8 @@ impl Case {
         Ok(())
     }
 
-    /// Waits for a death, and restarts the dead where the case says so.
-    fn bury(self, rig: &Rig, deaths: &Receiver<String>) -> Result<()> {
+    /// Waits for a death, and restarts the dead where the case says so. Answers with its name.
+    fn bury(self, rig: &Rig, deaths: &Receiver<String>) -> Result<String> {
         let Ok(dead) = deaths.recv_timeout(SOON) else {
             let stages: Vec<_> = rig.history().intents().map(|it| it.stage().clone()).collect();
             bail!("nobody came to the point; intents: {stages:?}")
@@ -140,7 +157,7 @@ impl Case {
         if self.heir != Heir::Other {
             rig.replica(&dead).launch();
         }
-        Ok(())
+        Ok(dead)
     }
 
     /// Until every intent is closed and no delivery is outstanding.
@@ -148,7 +165,7 @@ impl Case {
         let intents = if self.point.needs_undo() { 2 } else { 1 };
         wait_until("everything to come to its end", SOON, || {
             let mut history = History::default();
-            rig.read_entries()?.iter().try_for_each(|entry| history.apply(entry))?;
+            self.own(rig.read_entries()?).iter().try_for_each(|entry| history.apply(entry))?;
             let stages: Vec<&str> = history.intents().map(|it| it.stage().label()).collect();
             ensure!(history.intents().count() >= intents && history.open().next().is_none(), "intents: {stages:?}");
             let (pending, unacknowledged) = rig.unsettled()?;
@@ -157,8 +174,20 @@ impl Case {
         })
     }
 
+    /// The entries of this run: those of a past tell of other clusters, and some of them are removed.
+    fn own(self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        if self.point.is_upkeep() {
+            entries.retain(|it| it.revision.0 > PAST);
+        }
+        entries
+    }
+
     fn judge(self, rig: &Rig, signals: &[u64], target: &Target) -> Result<()> {
-        let evidence = Evidence::of(rig, &[], signals)?;
+        let mut evidence = Evidence::of(rig, &[], signals)?;
+        evidence.entries = self.own(evidence.entries);
+        if self.point.is_upkeep() {
+            whole(rig)?;
+        }
         let found: Vec<String> = evidence.judge_at_rest().iter().map(ToString::to_string).collect();
         ensure!(found.is_empty(), "{}", found.join("\n"));
         let history = rig.history();
@@ -180,6 +209,26 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// Gives the ledger a past of which the beginning is older than what is kept.
+fn lay_past(rig: &Rig) -> Result<()> {
+    rig.runtime.block_on(async {
+        let client = flyball::nats::connect(&rig.nats_url, "past").await?;
+        let (options, first) = (JetStreamOptions::default(), Revision(1));
+        let mut draft = StreamDraft::begin(client, &rig.name, options, "made-up past", first).await?;
+        fill(&mut draft, Past::until(Timestamp::now() - TWO_DAYS, PAST)?).await
+    })
+}
+
+/// Nothing is missing that was not given up: `flyball ledger verify` finds nothing wrong.
+fn whole(rig: &Rig) -> Result<()> {
+    let kubeconfig = rig.kubeconfig.display().to_string();
+    let at = ["--ledger", "nats", "--nats", &rig.nats_url, "--kubeconfig", &kubeconfig, "--cluster", &rig.name];
+    let name = &rig.replicas().first().context("a rig has a replica")?.name;
+    let (code, told, said) = rig.flyball_at(name, &[&["ledger", "verify"][..], &at].concat());
+    ensure!(code == 0, "the ledger is not whole: {told}{said}");
+    Ok(())
 }
 
 /// A person cancels what has been sent and has no answer. The command may be cut off by the death that it leads to.
@@ -238,6 +287,7 @@ fn sweep(rig: &Rig) {
         let context = rig.jetstream().await;
         let _ = context.delete_stream(format!("FLYBALL_LEDGER_{}", rig.name)).await;
         let _ = context.delete_stream(format!("FLYBALL_REPLICAS_{}", rig.name)).await;
+        let _ = context.delete_stream(format!("FLYBALL_SNAPSHOTS_{}", rig.name)).await;
         let _ = context.delete_consumer_from_stream(format!("flyball-{}", rig.name), "FLYBALL_SIGNALS").await;
     });
 }

@@ -11,6 +11,9 @@ use super::point::{How, Point, What};
 use crate::proxy::{ApiAct, Call, Direction, Message, NatsAct, Rule, Trigger};
 use crate::rig::{Line, Replica};
 
+/// In the subject of a piece of a checkpoint.
+const CHUNK: &str = ".chunk.";
+
 /// What the wires of one run share.
 pub(super) struct Scene {
     point: Point,
@@ -51,9 +54,13 @@ impl Scene {
             line.api.add(effect.act(ApiAct::Refuse { status: 504, retry_after: None }));
         }
         match self.point.what {
-            What::Delivery | What::Append(_) | What::UndoAdmission | What::Acknowledgement => {
-                self.arm_nats(replica, line);
-            }
+            What::Delivery
+            | What::Append(_)
+            | What::UndoAdmission
+            | What::Acknowledgement
+            | What::Checkpoint
+            | What::Label
+            | What::Removal => self.arm_nats(replica, line),
             What::Read
             | What::VerifyingRead
             | What::Patch
@@ -120,6 +127,9 @@ impl Scene {
         match self.point.what {
             What::Delivery => message.direction == Direction::Down && message.subject.starts_with("flyball.signal.v1."),
             What::Acknowledgement => is_acknowledgement(message),
+            What::Checkpoint => asks(message, "flyball.snapshot.") && message.subject.contains(CHUNK),
+            What::Label => asks(message, "flyball.snapshot.") && !message.subject.contains(CHUNK),
+            What::Removal => asks(message, "$JS.API.STREAM.PURGE.FLYBALL_LEDGER_"),
             What::Append(entry) => said(message).as_deref() == Some(entry),
             What::UndoAdmission => said(message).as_deref() == Some("Admitted") && message.text().contains("\"Undo\":"),
             _ => false,
@@ -152,6 +162,11 @@ fn mark<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
     call.body["metadata"]["annotations"][name].as_str()
 }
 
+/// Something that goes up to the server under a subject that begins so.
+fn asks(message: &Message, subject: &str) -> bool {
+    message.direction == Direction::Up && message.subject.starts_with(subject)
+}
+
 /// An acknowledgement that ends a delivery: not one that asks for more time.
 fn is_acknowledgement(message: &Message) -> bool {
     let ends = message.payload.is_empty() || message.payload.starts_with(b"+ACK");
@@ -160,7 +175,7 @@ fn is_acknowledgement(message: &Message) -> bool {
 
 /// The name of the entry that a message appends to the ledger; of an event, the event's.
 fn said(message: &Message) -> Option<String> {
-    if message.direction != Direction::Up || !message.subject.starts_with("flyball.ledger.") {
+    if !asks(message, "flyball.ledger.") {
         return None;
     }
     let body: Value = serde_json::from_slice(&message.payload).ok()?;

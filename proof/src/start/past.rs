@@ -35,7 +35,7 @@ const EACH: u64 = 5 + NOTES;
 const BATCH: u64 = 200;
 
 /// Entries still to be made.
-pub(super) struct Past {
+pub(crate) struct Past {
     left: u64,
     next: Revision,
     admit: Sum,
@@ -44,10 +44,10 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// So many entries, the last of which is of now.
-    pub(super) fn until_now(entries: u64) -> Result<Self> {
+    /// So many entries, the last of which is of `end`.
+    pub(crate) fn until(end: Timestamp, entries: u64) -> Result<Self> {
         let step = SPAN / i32::try_from(entries.max(1)).context("fewer entries")?;
-        let at = Timestamp::now() - SPAN;
+        let at = end - SPAN;
         Ok(Self { left: entries, next: Revision(1), admit: Sum::NONE, at, step })
     }
 
