@@ -4,7 +4,7 @@
 mod effects;
 mod ledger;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::Result;
@@ -23,6 +23,9 @@ pub struct Evidence {
     pub requests: Vec<AuditEntry>,
     /// Sequences of the signals that were published, confirmed, and have to reach a terminal record.
     pub signals: Vec<u64>,
+    /// Intents whose stamps a watch has shown, where there was one. A request whose sender died is an error to the audit log, and may
+    /// have been stored all the same.
+    pub stamped: BTreeSet<IntentId>,
 }
 
 /// An invariant that does not hold.
@@ -57,7 +60,7 @@ impl Evidence {
     pub fn of(rig: &Rig, namespaces: &[String], signals: &[u64]) -> Result<Self> {
         let here = |it: &AuditEntry| it.namespace == rig.namespace || namespaces.contains(&it.namespace);
         let requests = rig.audit.find(|it| is_ours(it) && here(it))?;
-        Ok(Self { entries: rig.read_entries()?, requests, signals: signals.to_vec() })
+        Ok(Self { entries: rig.read_entries()?, requests, signals: signals.to_vec(), stamped: BTreeSet::new() })
     }
 
     /// How many effects of each intent the API server accepted.
@@ -68,7 +71,7 @@ impl Evidence {
     /// Everything that does not hold while work may still be open: safety.
     pub fn judge(&self) -> Vec<Violation> {
         let (lives, mut found) = ledger::lives(&self.entries);
-        found.extend(effects::judge(&lives, &self.requests));
+        found.extend(effects::judge(&lives, &self.requests, &self.stamped));
         found
     }
 

@@ -6,6 +6,7 @@ mod load;
 pub(crate) mod memory;
 mod recovery;
 mod windows;
+mod witness;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use anyhow::{Context, Result, ensure};
 use flyball_devcluster::{Cluster, NatsServer, Workload, wait_until, workloads};
 use jiff::Timestamp;
 
+use crate::judge::Evidence;
 use crate::random::Random;
 use crate::rig::{Replica, Rig};
 use account::{Findings, Killed};
 use load::{Load, Sent};
 use memory::Memory;
+use witness::Witness;
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -91,6 +94,7 @@ pub(crate) fn storm_of(rig: &mut Rig, length: Duration, every: u64) -> Result<bo
 
 fn soak(args: &Args, rig: &mut Rig) -> Result<bool> {
     let names = workloads_of(rig, args.workloads)?;
+    let witness = Witness::of(rig)?;
     windows::install(rig);
     println!(
         "soak: seed {}, {} replicas of which {} are killed, {} workloads, {} signals/s",
@@ -118,7 +122,7 @@ fn soak(args: &Args, rig: &mut Rig) -> Result<bool> {
     rig.replicas().iter().for_each(|it| rig.wait_ready_of(&it.name));
     settled(rig)?;
     println!("healed within {:.1} s", healing.elapsed().as_secs_f64());
-    report(rig, &sent, &kills, &memory)
+    report(rig, &sent, &kills, &memory, witness)
 }
 
 /// Kills until the time is up; samples the memory of the one that lives.
@@ -187,15 +191,16 @@ pub(crate) async fn consumer(rig: &Rig) -> Result<(u64, u64)> {
     Ok((info.num_pending, info.num_ack_pending as u64))
 }
 
-fn report(rig: &Rig, sent: &[Sent], kills: &[Killed], memory: &Memory) -> Result<bool> {
-    let entries = rig.entries();
+fn report(rig: &Rig, sent: &[Sent], kills: &[Killed], memory: &Memory, witness: Witness) -> Result<bool> {
     let refused = rig.runtime.block_on(account::refused(rig))?;
     let mut findings = Findings::default();
-    account::signals(&entries, sent, &refused, &mut findings);
-    account::effects(rig, &entries, &mut findings)?;
-    account::closed(&entries, &mut findings)?;
-    windows::check(&entries, &mut findings);
-    let took = account::recoveries(&entries, kills);
+    // Its signals are of several sorts, and some are told once more: `account` asks for their ends.
+    let evidence = Evidence { stamped: witness.stamps(rig)?, ..Evidence::of(rig, &[], &[])? };
+    let entries = &evidence.entries;
+    account::signals(entries, sent, &refused, &mut findings);
+    account::effects(&evidence, &mut findings);
+    windows::check(entries, &mut findings);
+    let took = account::recoveries(entries, kills);
     println!("kills      {}", kills.len());
     println!("signals    {} published and acknowledged by the stream", sent.len());
     findings.tell();

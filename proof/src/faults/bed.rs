@@ -10,6 +10,7 @@ use flyball_core::workload::Workload as Target;
 use flyball_devcluster::{Answer, Cluster, Options, Pods, Workload, wait_until};
 use serde_json::Value;
 
+use crate::judge::Evidence;
 use crate::proxy::{ApiProxy, NatsProxy};
 use crate::rig::{Rig, WIDE, Wires, outcome, policy, shared_nats};
 use crate::soak::account::{self, Findings};
@@ -91,9 +92,8 @@ pub(super) fn each_once(rig: &Rig, targets: &[Target]) {
     for target in targets {
         once(rig, target);
     }
-    let mut findings = Findings::default();
-    account::closed(&rig.entries(), &mut findings).expect("the ledger");
-    assert!(findings.violations.is_empty(), "{:#?}", findings.violations);
+    let found = evidence(rig).judge_at_rest();
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Publishes for each of the targets that it leaks.
@@ -103,11 +103,14 @@ pub(super) fn leak(rig: &Rig, targets: &[Target]) {
     }
 }
 
-/// S1, S2: effects belong to intents that were recorded before, one for each.
+/// The judge of the crash points finds nothing wrong with the audit log and the ledger: S1, S2, S4, S6, S7, S9, S10, G5.
 pub(super) fn lawful(rig: &Rig) {
-    let mut findings = Findings::default();
-    account::effects(rig, &rig.entries(), &mut findings).expect("the audit log and the ledger");
-    assert!(findings.violations.is_empty(), "{:#?}", findings.violations);
+    let found = evidence(rig).judge();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+fn evidence(rig: &Rig) -> Evidence {
+    Evidence::of(rig, &[], &[]).expect("the audit log and the ledger")
 }
 
 /// Waits until every one of these signals has its terminal record: none lost, none twice (S3).

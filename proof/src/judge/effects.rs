@@ -1,6 +1,6 @@
 //! The audit log against the ledger: which requests changed something, whose they were, and whether they might.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flyball_core::facts::{STAMP_FENCE, STAMP_INTENT};
 use flyball_core::id::IntentId;
@@ -59,7 +59,11 @@ pub(super) fn accepted(requests: &[AuditEntry]) -> BTreeMap<IntentId, usize> {
 }
 
 /// All that is wrong with what was changed.
-pub(super) fn judge(lives: &BTreeMap<IntentId, Life>, requests: &[AuditEntry]) -> Vec<Violation> {
+pub(super) fn judge(
+    lives: &BTreeMap<IntentId, Life>,
+    requests: &[AuditEntry],
+    stamped: &BTreeSet<IntentId>,
+) -> Vec<Violation> {
     let mut found = Vec::new();
     let accepted = accepted(requests);
     let mut evicted: BTreeMap<String, usize> = BTreeMap::new();
@@ -83,7 +87,11 @@ pub(super) fn judge(lives: &BTreeMap<IntentId, Life>, requests: &[AuditEntry]) -
         }
     }
     found.extend(evictions(lives, &evicted));
-    found.extend(lives.iter().filter_map(|(id, life)| counted(*id, life, accepted.get(id).copied().unwrap_or(0))));
+    // What was answered with success was seen or not; what was seen did land, whatever was answered.
+    let landed = |id: &IntentId| accepted.get(id).copied().unwrap_or(0).max(usize::from(stamped.contains(id)));
+    found.extend(lives.iter().filter_map(|(id, life)| counted(*id, life, landed(id))));
+    let unknown = stamped.iter().filter(|id| !lives.contains_key(id));
+    found.extend(unknown.map(|id| violation("S2", format!("the stamp of {id} was seen, which is not on the ledger"))));
     found
 }
 

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use flyball_core::history::History;
 use flyball_core::id::IntentId;
-use flyball_core::intent::{Event, Intent, Writer};
+use flyball_core::intent::{Event, Writer};
 use flyball_core::record::{Entry, Record, Topic, Verdict};
 use flyball_devcluster::AuditEntry;
 use jiff::Timestamp;
 
 use super::load::{Sent, Sort};
-use crate::rig::{Rig, outcome};
+use crate::judge::{Evidence, Violation};
+use crate::rig::Rig;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(crate) struct Findings {
     pub(crate) outcomes: BTreeMap<&'static str, usize>,
     /// Accepted changes.
     pub(crate) effects: usize,
+    /// Changes that were stored although the audit log has an error for their answer: their sender had died.
+    pub(crate) unanswered: usize,
     /// Accepted fences.
     pub(crate) fences: usize,
     /// What the fullest windows held.
@@ -40,7 +42,10 @@ impl Findings {
         println!("became     {}", list(self.became.iter().map(|(what, count)| format!("{what} {count}")).collect()));
         println!("denials    {}", list(self.reasons.iter().map(|(what, count)| format!("{what} {count}")).collect()));
         println!("intents    {}", list(self.outcomes.iter().map(|(what, count)| format!("{what} {count}")).collect()));
-        println!("effects    {} accepted by the API server, and {} fences", self.effects, self.fences);
+        println!(
+            "effects    {} accepted by the API server, {} stored and not answered, since their sender was killed; {} fences",
+            self.effects, self.unanswered, self.fences
+        );
         println!("windows    {}", self.windows);
     }
 }
@@ -153,74 +158,23 @@ pub(crate) async fn refused(rig: &Rig) -> Result<BTreeSet<u64>> {
     Ok(found)
 }
 
-/// S1 and S2: at most one effect for each intent, one for each that was applied, none without an intent or before it.
-pub(crate) fn effects(rig: &Rig, entries: &[Entry], findings: &mut Findings) -> Result<()> {
-    let mut history = History::default();
-    for entry in entries {
-        history.apply(entry)?;
-    }
-    let accepted = rig.audit.find(|it| {
-        it.user_agent.starts_with("flyball/")
-            && it.namespace == rig.namespace
-            && !it.dry_run
-            && (200..300).contains(&it.code)
-    })?;
-    let (fences, accepted): (Vec<_>, Vec<_>) = accepted.into_iter().partition(is_fence);
-    findings.fences = fences.len();
-    findings.effects = accepted.len();
-    let mut by_intent: BTreeMap<IntentId, Vec<&AuditEntry>> = BTreeMap::new();
-    for effect in &accepted {
-        let stamp = effect.object["metadata"]["annotations"]["flyball.dev/intent"].as_str();
-        match stamp.and_then(|it| it.parse().ok()) {
-            Some(id) => by_intent.entry(id).or_default().push(effect),
-            None => findings.violations.push(format!("S2: {} {} bears no stamp of ours", effect.verb, effect.uri)),
+/// Effects, fences and outcomes, and what the judge of the crash points says of them.
+pub(crate) fn effects(evidence: &Evidence, findings: &mut Findings) {
+    let accepted = evidence.requests.iter().filter(|it| !it.dry_run && (200..300).contains(&it.code));
+    let (fences, effects): (Vec<_>, Vec<_>) = accepted.partition(|it| is_fence(it));
+    (findings.fences, findings.effects) = (fences.len(), effects.len());
+    findings.unanswered = evidence.stamped.len().saturating_sub(evidence.effects().len());
+    for entry in &evidence.entries {
+        if let Record::Happened(Event::Closed { outcome, .. }) = &entry.record {
+            *findings.outcomes.entry(outcome.label()).or_default() += 1;
         }
     }
-    for (id, effects) in &by_intent {
-        let Some(intent) = history.intent(*id) else {
-            findings.violations.push(format!("S2: an effect of {id}, which the ledger does not know"));
-            continue;
-        };
-        if effects.len() > 1 {
-            findings.violations.push(format!("S1: {} effects of {id}", effects.len()));
-        }
-        let received = effects[0].received.parse::<Timestamp>().context("the time of an audit entry")?;
-        if attempted(intent).is_none_or(|at| at > received) {
-            findings.violations.push(format!("S2: an effect of {id} before its entry"));
-        }
-    }
-    for intent in history.intents() {
-        let applied = intent.events().iter().any(|(_, event)| matches!(event, Event::Applied(_)));
-        let landed = by_intent.get(&intent.id()).map_or(0, Vec::len);
-        if applied && landed == 0 {
-            findings.violations.push(format!("S1: {} says applied and has no effect", intent.id()));
-        }
-        if !intent.is_open() {
-            *findings.outcomes.entry(outcome(intent).label()).or_default() += 1;
-        }
-    }
-    Ok(())
-}
-
-/// L1: everything is closed.
-pub(crate) fn closed(entries: &[Entry], findings: &mut Findings) -> Result<()> {
-    let mut history = History::default();
-    for entry in entries {
-        history.apply(entry)?;
-    }
-    for intent in history.open() {
-        findings.violations.push(format!("L1: {} is still {}", intent.id(), intent.stage().label()));
-    }
-    Ok(())
+    findings.violations.extend(evidence.judge_at_rest().iter().map(Violation::to_string));
 }
 
 /// A write that only takes the single-use token of an unsettled send: it changes nothing that anybody asked for.
 pub(crate) fn is_fence(request: &AuditEntry) -> bool {
     request.object["metadata"]["annotations"]["flyball.dev/fence"].is_string() && request.object["spec"].is_null()
-}
-
-fn attempted(intent: &Intent) -> Option<Timestamp> {
-    intent.events().iter().find(|(_, event)| matches!(event, Event::Attempted { .. })).map(|(at, _)| *at)
 }
 
 /// One SIGKILL.

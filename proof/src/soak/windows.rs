@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use flyball_core::action::ActionKind;
 use flyball_core::history::History;
-use flyball_core::intent::{Event, Intent};
-use flyball_core::record::Entry;
+use flyball_core::id::IntentId;
+use flyball_core::intent::Event;
+use flyball_core::record::{Entry, Record, Topic};
 use flyball_core::workload::Workload;
 use jiff::{SignedDuration, Timestamp};
 
@@ -68,37 +69,61 @@ pub(super) fn check(entries: &[Entry], findings: &mut Findings) {
             findings.violations.push(format!("G3: {now} rollouts at once after entry {}", entry.revision));
         }
     }
-    let first = |intent: &&Intent| intent.request().undoes().is_none();
-    let intents: Vec<&Intent> = history.intents().filter(first).collect();
-    let mut times: Vec<Timestamp> = intents.iter().map(|it| it.admitted_at()).collect();
+    let taken = taken(entries);
+    let mut times: Vec<Timestamp> = taken.iter().map(|it| it.admitted).collect();
     let most = within(&mut times, CLUSTER.1);
     if most > CLUSTER.0 {
         findings.violations.push(format!("G1: {most} actions in {:#}", CLUSTER.1));
     }
-    let mut targets: BTreeMap<(Workload, ActionKind), Vec<&Intent>> = BTreeMap::new();
-    for intent in intents {
-        let request = intent.request();
-        targets.entry((request.target.clone(), request.action.kind())).or_default().push(intent);
+    let mut targets: BTreeMap<(Workload, ActionKind), Vec<&Taken>> = BTreeMap::new();
+    for it in &taken {
+        targets.entry((it.target.clone(), it.kind)).or_default().push(it);
     }
-    for ((target, kind), intents) in &mut targets {
-        intents.sort_by_key(|it| it.admitted_at());
-        let mut times: Vec<Timestamp> = intents.iter().map(|it| it.admitted_at()).collect();
+    for ((target, kind), taken) in &mut targets {
+        taken.sort_by_key(|it| it.admitted);
+        let mut times: Vec<Timestamp> = taken.iter().map(|it| it.admitted).collect();
         let used = within(&mut times, TARGET.1);
         if used > TARGET.0 {
             findings.violations.push(format!("G1: {used} times {kind} of {target} in {:#}", TARGET.1));
         }
-        for pair in intents.windows(2) {
-            let rested = ended(pair[0]).map(|end| pair[1].admitted_at().duration_since(end));
+        for pair in taken.windows(2) {
+            let rested = pair[0].ended.map(|end| pair[1].admitted.duration_since(end));
             if rested.is_none_or(|it| it < COOLDOWN) {
-                findings.violations.push(format!("G2: {kind} of {target} after {rested:?}: {}", pair[1].id()));
+                findings.violations.push(format!("G2: {kind} of {target} after {rested:?}: {}", pair[1].id));
             }
         }
     }
     findings.windows = format!("at most {most} actions in {:#}, {slots} rollouts at once", CLUSTER.1);
 }
 
-fn ended(intent: &Intent) -> Option<Timestamp> {
-    intent.events().iter().find(|(_, event)| matches!(event, Event::Closed { .. })).map(|(at, _)| *at)
+/// What was admitted for a signal, read from the entries: a fold keeps only the newest of what is over.
+struct Taken {
+    id: IntentId,
+    target: Workload,
+    kind: ActionKind,
+    admitted: Timestamp,
+    ended: Option<Timestamp>,
+}
+
+fn taken(entries: &[Entry]) -> Vec<Taken> {
+    let mut taken: BTreeMap<IntentId, Taken> = BTreeMap::new();
+    for entry in entries {
+        match (&entry.record, entry.topic) {
+            (Record::Admitted(all), _) => {
+                for it in all.iter().filter(|it| it.request.undoes().is_none()) {
+                    let (target, kind) = (it.request.target.clone(), it.request.action.kind());
+                    taken.insert(it.id, Taken { id: it.id, target, kind, admitted: entry.at, ended: None });
+                }
+            }
+            (Record::Happened(Event::Closed { .. }), Topic::Intent(id)) => {
+                if let Some(it) = taken.get_mut(&id) {
+                    it.ended = Some(entry.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    taken.into_values().collect()
 }
 
 /// The most of `times` in any window of this length.
