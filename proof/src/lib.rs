@@ -26,7 +26,9 @@ pub fn binary() -> &'static Path {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("proof/ lies in the root");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.current_dir(root).args(["build", "--quiet", "-p", "flyball", "--bin", "flyball"]);
+        // Chosen among the whole workspace: of one package alone the dependencies would have other features, and all of them be
+        // built once more.
+        build.current_dir(root).args(["build", "--quiet", "--workspace", "--bin", "flyball"]);
         // Built as we are: whoever measures asks for a release.
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         if profile == "release" {
