@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use flyball_core::intent::Writer;
 use flyball_core::policy::PolicySet;
-use flyball_core::ports::Ports;
+use flyball_core::ports::{AppendError, Ports};
 use flyball_core::record::{Record, Started};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
@@ -62,11 +62,11 @@ pub struct App {
 }
 
 impl App {
-    /// Folds the ledger, takes up what is open, and begins to listen.
+    /// Folds the ledger, takes up what is open, and begins to listen. `told` hears what it waits for meanwhile.
     ///
     /// # Errors
     /// The ledger cannot be read, or is not the one that its high-water mark says.
-    pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry) -> Result<Self> {
+    pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry, told: &Readiness) -> Result<Self> {
         let (book, tail) = Book::open(ports.ledger.clone(), ports.clock.clone()).await?;
         // Once more, now that it was read: on one that has forgotten, nothing speaks against acting. What it loses from here on
         // the fold knows.
@@ -100,10 +100,14 @@ impl App {
         // Its time is fresh, so the ledger's time is, whatever lay before it.
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let started = Started { replica: settings.replica.clone(), policies: digest, version };
+        let identity = ports.ledger.identity();
+        let untaken = |error: &AppendError| {
+            told.set("ledger", Err(format!("{identity} cannot be written: {error}")));
+        };
         tokio::select! {
             biased;
             why = book.halted() => bail!("ledger: {why}"),
-            () = book.note(Record::Started(started)) => {}
+            () = book.note_telling(Record::Started(started), untaken) => {}
         }
         let keeper = app.keeper.clone();
         app.tail.spawn(async move { ("ledger", keeper.keep().await) });

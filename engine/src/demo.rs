@@ -16,6 +16,7 @@ use crate::app::{App, Settings};
 use crate::clock::TokioClock;
 use crate::intake::{Inbox, Reader};
 use crate::ledger::FileLedger;
+use crate::ready::Readiness;
 use crate::replicas::Alone;
 use crate::telemetry::Telemetry;
 use crate::wire::Simulated;
@@ -122,7 +123,7 @@ async fn stage(form: Form) -> Result<Vec<SceneResult>> {
         aliases: std::collections::BTreeMap::new(),
     };
     let settings = Settings { replica: "demo".into(), process: "1".into(), reader, policies: load(&POLICIES)? };
-    let app = App::start(ports.clone(), settings, Telemetry::disabled()).await?;
+    let app = App::start(ports.clone(), settings, Telemetry::disabled(), &Readiness::of(&[])).await?;
     let told = Told::new(form == Form::Text, noon);
     let results = scenes::play(&app, &simulated, &inbox, &ports, told).await;
     app.stop().await;

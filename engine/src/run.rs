@@ -74,7 +74,7 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
     };
     let count = policies.policies().len();
     let app = tokio::select! {
-        app = start(&config, policies, wired.0, telemetry, auth, listener) => app?,
+        app = start(&config, policies, wired.0, telemetry, (auth, listener), &told) => app?,
         () = stop.asked() => return Ok(()),
     };
     started.cancel();
@@ -109,8 +109,8 @@ async fn start(
     policies: flyball_core::policy::PolicySet,
     wired: Wired,
     telemetry: Telemetry,
-    auth: Auth,
-    listener: TcpListener,
+    (auth, listener): (Auth, TcpListener),
+    told: &Readiness,
 ) -> Result<App> {
     for port in &wired.described {
         tracing::info!("Uses {port}");
@@ -121,7 +121,7 @@ async fn start(
     let settings = Settings { replica: config.replica.clone(), process, reader: reader.clone(), policies };
     let metrics = telemetry.clone();
     let migrator = Some((wired.migrator, wired.ports.anchor.clone()));
-    let mut app = App::start(wired.ports, settings, telemetry).await?;
+    let mut app = App::start(wired.ports, settings, telemetry, told).await?;
     let engine = &app.engine;
     let (book, clock, stopping) = (engine.book.clone(), engine.clock.clone(), engine.stopping.clone());
     let keeping = upkeep(book, clock, Pace::default(), config.ledger_keep, stopping);

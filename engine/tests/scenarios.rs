@@ -12,6 +12,7 @@ use flyball::app::{App, Settings};
 use flyball::clock::TokioClock;
 use flyball::intake::Reader;
 use flyball::pipeline::Word;
+use flyball::ready::Readiness;
 use flyball::telemetry::Telemetry;
 use flyball_core::deny::DenyReason;
 use flyball_core::history::History;
@@ -58,7 +59,8 @@ impl Scenario {
         self.boots += 1;
         let process = self.boots.to_string().into();
         let settings = Settings { replica: "one".into(), process, reader, policies };
-        self.app = Some(App::start(self.world.ports(), settings, Telemetry::disabled()).await.unwrap());
+        let told = Readiness::of(&[]);
+        self.app = Some(App::start(self.world.ports(), settings, Telemetry::disabled(), &told).await.unwrap());
     }
 
     async fn until(&self, at: SignedDuration) {

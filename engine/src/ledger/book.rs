@@ -381,10 +381,16 @@ impl Book {
 
     /// Writes a note, again and again until it is there.
     pub async fn note(&self, record: Record) {
+        self.note_telling(record, |_| ()).await;
+    }
+
+    /// The same; `tell` hears each time why it is not there yet.
+    pub async fn note_telling(&self, record: Record, tell: impl Fn(&AppendError)) {
         loop {
             match self.append(Write { topic: Topic::Note, expect: None, record: record.clone() }).await {
                 Ok(_) => return,
                 Err(error) => {
+                    tell(&error);
                     tracing::warn!(%error, "The ledger did not take a note; trying again");
                     self.clock.sleep(ASK_AGAIN).await;
                 }

@@ -28,6 +28,12 @@ pub(super) const ROWS: &[Row] = &[
     ),
     quick(13, "ledger-file-in-use", "the second ends with its reason; the first works on", in_use),
     quick(13, "ledger-file-disk-full", "refused by name, no effect, not ready; goes on with room", disk_full),
+    quick(
+        13,
+        "ledger-file-disk-full-at-start",
+        "waited for and named, no effect; goes on with room",
+        disk_full_at_start,
+    ),
 ];
 
 /// An engine whose ledger is a file, which has acted once.
@@ -162,19 +168,39 @@ fn in_use() {
     bed.helped();
 }
 
-/// The disk gives no room beyond the first pages: the log still has some.
+/// What the disk still gives: the first pages. The log has some room beyond.
+const ROOM: u64 = 64 * 1024;
+
+/// Gives the process so much room, or all of it.
+fn room(bed: &Bed, bytes: Option<u64>) {
+    let pid = bed.rig.replica("one").pid().and_then(|it| Pid::from_raw(i32::try_from(it).ok()?)).expect("it runs");
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("a limit");
+}
+
 fn disk_full() {
     let (mut bed, _) = bed("f13g");
     bed.watch();
-    let room = |bytes: Option<u64>| {
-        let pid = bed.rig.replica("one").pid().and_then(|it| Pid::from_raw(i32::try_from(it).ok()?)).expect("it runs");
-        prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("a limit");
-    };
-    room(Some(64 * 1024));
+    room(&bed, Some(ROOM));
     bed.rig.rca("web", "w1", "memory_leak");
     bed.not_ready(&["File too large"]);
     bed.stays_quiet();
-    room(None);
+    room(&bed, None);
+    bed.rig.wait_ready();
+    bed.helped();
+}
+
+fn disk_full_at_start() {
+    let (mut bed, path) = bed("f13h");
+    bed.rig.terminate();
+    bed.watch();
+    *bed.rig.replica("one").room.lock().expect("nobody panics with it") = Some(ROOM);
+    bed.rig.launch();
+    bed.rig.rca("web", "w1", "memory_leak");
+    bed.not_ready(&["File too large"]);
+    let said = bed.rig.get("/readyz").expect_err("it is not ready").to_string();
+    assert!(said.contains("ledger: file ") && said.contains("cannot be written"), "{said}, {}", path.display());
+    bed.stays_quiet();
+    room(&bed, None);
     bed.rig.wait_ready();
     bed.helped();
 }

@@ -36,6 +36,7 @@ pub(super) const ROWS: &[Row] = &[
         flipped,
     ),
     quick(13, "ledger-stream-full", "refused by name, no effect, not ready; goes on with room", full),
+    quick(13, "ledger-stream-full-at-start", "waited for and named, no effect; goes on with room", full_at_start),
     quick(13, "server-store-full", "refused by name, no effect, not ready; goes on with room", store_full),
     quick(8, "nats-stopped-before-the-start", "waited for and named, no action; goes on", stopped_at_start),
     quick(8, "jetstream-silent-at-the-start", "waited for and named, no action; goes on", || silent(false)),
@@ -220,16 +221,36 @@ fn flipped() {
     bed.helped();
 }
 
+/// Leaves the ledger no room, or gives it all of it again.
+fn fill_up(bed: &Bed, full: bool) {
+    let size = i64::try_from(bed.found().expect("a ledger").state.bytes).expect("it is small");
+    bed.configure(|config| config.max_bytes = if full { size } else { -1 });
+}
+
 fn full() {
     let mut bed = Bed::stream("f13m");
     bed.watch();
-    let size = bed.found().expect("a ledger").state.bytes;
-    let limit = |bytes: i64| move |config: &mut Config| config.max_bytes = bytes;
-    bed.configure(limit(i64::try_from(size).expect("it is small")));
+    fill_up(&bed, true);
     bed.rig.rca("web", "w1", "memory_leak");
     bed.not_ready(&["maximum bytes exceeded"]);
     bed.stays_quiet();
-    bed.configure(limit(-1));
+    fill_up(&bed, false);
+    bed.rig.wait_ready();
+    bed.helped();
+}
+
+fn full_at_start() {
+    let mut bed = Bed::stream("f13n");
+    bed.rig.terminate();
+    bed.watch();
+    fill_up(&bed, true);
+    bed.rig.launch();
+    bed.rig.rca("web", "w1", "memory_leak");
+    bed.not_ready(&["maximum bytes exceeded"]);
+    let said = bed.rig.get("/readyz").expect_err("it is not ready").to_string();
+    assert!(said.contains("ledger: FLYBALL_LEDGER_") && said.contains("cannot be written"), "{said}");
+    bed.stays_quiet();
+    fill_up(&bed, false);
     bed.rig.wait_ready();
     bed.helped();
 }

@@ -34,19 +34,37 @@ pub struct Replica {
     pub arguments: Vec<OsString>,
     /// Environment beside ours.
     pub environment: Vec<(String, String)>,
+    /// Bytes beyond which its next process can write no file: a disk that is full from the first moment.
+    pub room: Mutex<Option<u64>>,
     child: Mutex<Option<Child>>,
 }
 
 impl Replica {
     /// One that does not run yet, with a port of its own.
     pub fn new(name: &str, log: PathBuf) -> Self {
-        let (arguments, environment) = (Vec::new(), Vec::new());
-        Self { name: name.to_owned(), port: free_port(), log, arguments, environment, child: Mutex::default() }
+        Self {
+            name: name.to_owned(),
+            port: free_port(),
+            log,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            room: Mutex::default(),
+            child: Mutex::default(),
+        }
     }
 
     /// Its command line.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(crate::binary());
+        let mut command = match *self.room.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Command::new(crate::binary()),
+            Some(bytes) => {
+                let mut shell = Command::new("sh");
+                // In blocks of 512 bytes; what is run by `exec` keeps the process id.
+                let limit = format!("ulimit -S -f {}; exec \"$@\"", bytes / 512);
+                shell.arg("-c").arg(limit).arg("sh").arg(crate::binary());
+                shell
+            }
+        };
         command.args(&self.arguments).envs(self.environment.iter().cloned());
         command
     }

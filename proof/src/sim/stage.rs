@@ -8,6 +8,7 @@ use flyball::clock::TokioClock;
 use flyball::intake::Reader;
 use flyball::ledger::{Pace, Retention, upkeep};
 use flyball::pipeline::Engine;
+use flyball::ready::Readiness;
 use flyball::telemetry::Telemetry;
 use flyball_core::policy::PolicySet;
 use flyball_core::ports::Clock;
@@ -393,7 +394,7 @@ async fn live(process: Arc<Process>, doors: Doors, engine: Running, stop: Arc<No
         reader: reader(),
         policies: policies().clone(),
     };
-    let end = match App::start(doors.ports(), settings, Telemetry::disabled()).await {
+    let end = match App::start(doors.ports(), settings, Telemetry::disabled(), &Readiness::of(&[])).await {
         Err(error) => format!("could not start: {error:#}"),
         Ok(mut app) => {
             let (book, stopping) = (app.engine.book.clone(), app.engine.stopping.clone());
