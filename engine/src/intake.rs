@@ -9,7 +9,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use flyball_core::ports::{Delivery, Signals};
+use flyball_core::ports::{Delivery, Message, Signals};
 use flyball_core::record::Symptom;
 use flyball_core::signal::{Signal, SignalKind};
 use flyball_signals::Refusal;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 pub use inbox::Inbox;
-pub use jetstream::{ForeignStream, JetStreamSignals};
+pub use jetstream::{ForeignStream, JetStreamSignals, Observer};
 pub use reader::Reader;
 
 use crate::notes::{Notes, Unheard};
@@ -101,7 +101,7 @@ impl Intake {
     }
 
     async fn refuse(&self, refusal: &Refusal, delivery: Delivery) {
-        self.engine.telemetry.refused(kind_of(&delivery));
+        self.engine.telemetry.refused(kind_of(&delivery.message));
         let sequence = delivery.message.sequence;
         tracing::warn!(reason = refusal.reason.as_str(), sequence, "Refused a signal: {refusal}");
         if let Err(error) = delivery.receipt.refuse(refusal.reason.as_str(), &refusal.to_string()).await {
@@ -136,7 +136,7 @@ impl Intake {
 }
 
 /// The kind that the way it came names, for the counter.
-fn kind_of(delivery: &Delivery) -> Option<&str> {
-    let subject = delivery.message.subject.as_deref();
-    delivery.message.kind.as_deref().or_else(|| subject.and_then(|it| it.split('.').nth(3)))
+fn kind_of(message: &Message) -> Option<&str> {
+    let subject = message.subject.as_deref();
+    message.kind.as_deref().or_else(|| subject.and_then(|it| it.split('.').nth(3)))
 }

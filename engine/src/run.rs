@@ -97,10 +97,10 @@ async fn wire(
     telemetry: &Telemetry,
     told: &Readiness,
 ) -> Result<(Wired, Option<Simulated>)> {
-    let observer = Arc::new(telemetry.clone());
+    let telemetry = Arc::new(telemetry.clone());
     match mode {
-        Mode::Run => Ok((wire::real(config, clock, observer, told).await?, None)),
-        Mode::Dev => wire::mixed(config, clock, observer, told).await,
+        Mode::Run => Ok((wire::real(config, clock, telemetry, told).await?, None)),
+        Mode::Dev => wire::mixed(config, clock, telemetry, told).await,
     }
 }
 

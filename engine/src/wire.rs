@@ -23,6 +23,7 @@ use crate::migration::Migrator;
 use crate::publish::Publish;
 use crate::ready::Readiness;
 use crate::replicas::{self, Alone, JetStreamReplicas};
+use crate::telemetry::Telemetry;
 
 pub(crate) use ledger::{Place, is_in_use};
 
@@ -58,7 +59,7 @@ pub struct Wired {
 pub async fn real(
     config: &Config,
     clock: Arc<dyn Clock>,
-    observer: Arc<dyn Observer>,
+    telemetry: Arc<Telemetry>,
     told: &Readiness,
 ) -> Result<Wired> {
     let url = config
@@ -69,13 +70,13 @@ pub async fn real(
         crate::nats::connect(url, "flyball").await.map_err(|error| anyhow!(error))
     })
     .await?;
-    let kube = connect_kube(config, observer).await?;
+    let kube = connect_kube(config, telemetry.clone()).await?;
     let anchor: Arc<dyn Anchor> = Arc::new(kube.anchor(&config.cluster));
     let place = Place::of(config, nats.clone());
     let ledger =
         patiently(told, "the ledger", || ledger::open(&place, &config.cluster, &clock, &*anchor, told)).await?;
     let signals = patiently(told, "the signals", || async {
-        Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?)
+        Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams, telemetry.clone()).await?)
     })
     .await?;
     // A file has one process, whatever else is on the bus.
@@ -112,7 +113,7 @@ pub async fn real(
 pub async fn mixed(
     config: &Config,
     clock: Arc<dyn Clock>,
-    observer: Arc<dyn Observer>,
+    telemetry: Arc<Telemetry>,
     told: &Readiness,
 ) -> Result<(Wired, Option<Simulated>)> {
     let temporary = TempDir::with_prefix("flyball-").context("making a temporary folder")?;
@@ -123,7 +124,8 @@ pub async fn mixed(
     let mut described = Vec::new();
     let (signals, publish): (Arc<dyn Signals>, Arc<dyn Publish>) = if let Some(nats) = &nats {
         described.push(format!("signals {}", config.nats.as_deref().unwrap_or_default()));
-        let signals = JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams).await?;
+        let signals =
+            JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams, telemetry.clone()).await?;
         let publish = NatsPublisher::new(nats.clone(), config.cluster.clone(), config.namespace.clone());
         (Arc::new(signals), Arc::new(publish))
     } else {
@@ -136,7 +138,7 @@ pub async fn mixed(
         _ => Arc::<Alone>::default(),
     };
     let (cluster, kube, simulated): (Arc<dyn Cluster>, _, _) = if config.kubeconfig.is_some() {
-        let kube = Arc::new(connect_kube(config, observer).await?);
+        let kube = Arc::new(connect_kube(config, telemetry.clone()).await?);
         described.push(format!("cluster {}", kube.url()));
         (kube.clone(), Some(kube), None)
     } else {

@@ -5,14 +5,14 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{self, Context, stream};
 use flyball::clock::TokioClock;
-use flyball::intake::{ForeignStream, Inbox, JetStreamSignals};
+use flyball::intake::{ForeignStream, Inbox, JetStreamSignals, Observer};
 use flyball::publish::Publish;
 use flyball_core::ports::{Delivery, Message, Signals};
 use futures::StreamExt;
@@ -21,6 +21,21 @@ use tokio::time::{Instant, timeout};
 
 const CLUSTER: &str = "prod";
 const SUBJECT: &str = "flyball.signal.v1.anomaly.prod.shop";
+
+/// Nobody listens.
+fn deaf() -> Arc<dyn Observer> {
+    Arc::new(())
+}
+
+/// Keeps the kinds of what was put aside.
+#[derive(Default)]
+struct Ears(Mutex<Vec<Option<String>>>);
+
+impl Observer for Ears {
+    fn put_aside(&self, kind: Option<&str>) {
+        self.0.lock().unwrap().push(kind.map(str::to_owned));
+    }
+}
 
 /// The next delivery and those that came with it.
 async fn next(signals: &dyn Signals) -> Vec<Delivery> {
@@ -132,7 +147,7 @@ fn header<'a>(message: &'a jetstream::Message, name: &str) -> &'a str {
 async fn jetstream_keeps_the_contract() {
     let Some(server) = server() else { return };
     let connection = client(&server).await;
-    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[]).await.unwrap();
+    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[], deaf()).await.unwrap();
     let context = jetstream::new(connection);
     for number in 0..1000 {
         publish(&context, SUBJECT, &[("X-Trace", "t-1")], number.to_string().into_bytes()).await;
@@ -141,14 +156,14 @@ async fn jetstream_keeps_the_contract() {
     publish(&context, "flyball.signal.v1.anomaly.other.shop", &[], b"other".to_vec()).await;
     contract(&signals, 1000).await;
     // Started once more, on the streams and the consumer as they are.
-    JetStreamSignals::connect(client(&server).await, CLUSTER, &[]).await.unwrap();
+    JetStreamSignals::connect(client(&server).await, CLUSTER, &[], deaf()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_keeps_what_came() {
     let Some(server) = server() else { return };
     let connection = client(&server).await;
-    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[]).await.unwrap();
+    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[], deaf()).await.unwrap();
     let context = jetstream::new(connection);
     let body = b"\xff\x00 not json".to_vec();
     // Headers that would have the dead letter refused, if they were repeated as they are.
@@ -190,7 +205,7 @@ async fn a_dead_letter_keeps_what_came() {
 async fn what_is_dropped_comes_again_and_what_is_held_does_not() {
     let Some(server) = server() else { return };
     let connection = client(&server).await;
-    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[]).await.unwrap();
+    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[], deaf()).await.unwrap();
     let context = jetstream::new(connection);
     publish(&context, SUBJECT, &[], b"held".to_vec()).await;
     let held = one(&signals).await;
@@ -219,7 +234,7 @@ async fn what_is_dropped_comes_again_and_what_is_held_does_not() {
 async fn signals_flow_again_after_a_kill() {
     let Some(server) = server() else { return };
     let connection = client(&server).await;
-    let signals = Arc::new(JetStreamSignals::connect(connection.clone(), CLUSTER, &[]).await.unwrap());
+    let signals = Arc::new(JetStreamSignals::connect(connection.clone(), CLUSTER, &[], deaf()).await.unwrap());
     let context = jetstream::new(connection);
     publish(&context, SUBJECT, &[], b"before".to_vec()).await;
     one(&*signals).await.receipt.acknowledge(true).await;
@@ -251,7 +266,8 @@ fn dies(signals: JetStreamSignals, held: Vec<Delivery>) {
 async fn what_kills_its_reader_is_put_aside_and_what_was_with_it_is_not() {
     let Some(server) = server() else { return };
     let context = jetstream::new(client(&server).await);
-    let connect = async || JetStreamSignals::connect(client(&server).await, CLUSTER, &[]).await.unwrap();
+    let ears = Arc::new(Ears::default());
+    let connect = async || JetStreamSignals::connect(client(&server).await, CLUSTER, &[], ears.clone()).await.unwrap();
     let mut signals = connect().await;
     let (mut deaths, mut settled) = (0, BTreeSet::new());
     for number in 0..5 {
@@ -288,6 +304,8 @@ async fn what_kills_its_reader_is_put_aside_and_what_was_with_it_is_not() {
     assert_eq!(letters[0].payload, "bad");
     assert_eq!(header(&letters[0], "Flyball-Refused-Reason"), "kills-its-reader");
     assert_eq!((deaths, settled.len()), (5, 5), "twice by chance, three times alone");
+    let heard = eventually("it to be told", async || Some(ears.0.lock().unwrap().clone()).filter(|it| !it.is_empty()));
+    assert_eq!(heard.await, [Some("anomaly".to_owned())], "once, with its kind");
     // Nothing is left over: not of the bad one, and no mark of the others.
     publish(&context, SUBJECT, &[], b"after".to_vec()).await;
     let after = one(&signals).await;
@@ -309,12 +327,12 @@ async fn foreign_streams_are_read_with_their_kind() {
         subjects: vec!["alerts.a.*".into(), "alerts.b".into()],
         kind: "rca".into(),
     };
-    let missing = JetStreamSignals::connect(connection.clone(), CLUSTER, std::slice::from_ref(&foreign)).await;
+    let missing = JetStreamSignals::connect(connection.clone(), CLUSTER, std::slice::from_ref(&foreign), deaf()).await;
     assert!(missing.map(drop).unwrap_err().to_string().contains("ALERTS"));
     let config =
         stream::Config { name: "ALERTS".into(), subjects: vec!["alerts.>".into()], ..stream::Config::default() };
     context.create_stream(config).await.unwrap();
-    let signals = JetStreamSignals::connect(connection, CLUSTER, &[foreign]).await.unwrap();
+    let signals = JetStreamSignals::connect(connection, CLUSTER, &[foreign], deaf()).await.unwrap();
     for subject in ["alerts.a.x", "alerts.c", "alerts.b", SUBJECT] {
         publish(&context, subject, &[], subject.into()).await;
     }
@@ -338,7 +356,7 @@ async fn a_stream_without_our_subjects_is_refused() {
     let subjects = vec!["flyball.signal.v1.anomaly.>".to_owned()];
     let config = stream::Config { name: "FLYBALL_SIGNALS".to_owned(), subjects, ..stream::Config::default() };
     context.create_stream(config).await.unwrap();
-    let error = JetStreamSignals::connect(connection, CLUSTER, &[]).await.map(drop).unwrap_err().to_string();
+    let error = JetStreamSignals::connect(connection, CLUSTER, &[], deaf()).await.map(drop).unwrap_err().to_string();
     assert!(error.contains("flyball.signal.v1.rca.prod.*"), "{error}");
 }
 

@@ -47,6 +47,17 @@ pub struct ForeignStream {
     pub kind: String,
 }
 
+/// Hears what the engine itself never sees.
+pub trait Observer: Send + Sync {
+    /// A message became a dead letter because it kills its reader. `kind` is the one that the way it came names.
+    fn put_aside(&self, kind: Option<&str>);
+}
+
+/// Nobody listens.
+impl Observer for () {
+    fn put_aside(&self, _: Option<&str>) {}
+}
+
 /// Signals of one cluster. Dropping it ends its reading; what was not settled is delivered again.
 pub struct JetStreamSignals {
     own: PullConsumer,
@@ -71,7 +82,12 @@ impl JetStreamSignals {
     /// # Errors
     /// The server does not answer or is too old, the cluster's name is no DNS label, an existing stream does not carry
     /// our subjects, or a foreign stream does not exist.
-    pub async fn connect(client: Client, cluster: &str, foreign: &[ForeignStream]) -> Result<Self, PortError> {
+    pub async fn connect(
+        client: Client,
+        cluster: &str,
+        foreign: &[ForeignStream],
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, PortError> {
         nats::check_cluster(cluster)?;
         let context = nats::context(client);
         nats::check_api_level(&context).await?;
@@ -94,7 +110,7 @@ impl JetStreamSignals {
         let own = consumers.swap_remove(0);
         let holds = Arc::new(Holds::new(context.clone()));
         let (queue, received) = mpsc::channel(BATCH);
-        let (trials, trying) = Trials::open(context, cluster, queue.clone());
+        let (trials, trying) = Trials::open(context, cluster, queue.clone(), observer);
         let read = |source: Source| {
             AbortOnDropHandle::new(tokio::spawn(read(source, holds.clone(), trials.clone(), queue.clone())))
         };

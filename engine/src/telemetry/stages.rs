@@ -17,6 +17,7 @@ use super::Telemetry;
 use super::labels::{Decision as Made, Kind, Reason, SignalResult};
 use super::trace::{During, Processed};
 use crate::cluster::Observer;
+use crate::intake;
 use crate::pipeline::{Decided, Decision, Engine};
 
 tokio::task_local! {
@@ -34,7 +35,7 @@ pub struct Way<'a> {
 }
 
 impl Telemetry {
-    /// A message could not be used.
+    /// A message went to the dead letters.
     pub fn refused(&self, kind: Option<&str>) {
         self.metrics.signal(kind.map_or(Kind::Unknown, Kind::of), SignalResult::Refused);
     }
@@ -194,5 +195,11 @@ fn method(verb: &str) -> &'static str {
         "patch" => "PATCH",
         "delete" => "DELETE",
         _ => "POST",
+    }
+}
+
+impl intake::Observer for Telemetry {
+    fn put_aside(&self, kind: Option<&str>) {
+        self.refused(kind);
     }
 }

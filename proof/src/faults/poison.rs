@@ -57,6 +57,13 @@ fn killer() {
     let letters = put_aside(&rig);
     assert_eq!(letters.len(), 1, "nobody else: {letters:?}");
     assert_eq!(letters[&number], "kills-its-reader");
+    // What people watch tells it as well. The letter is there a moment before.
+    rig.eventually("it to be counted", || {
+        let counted = r#"orchestrator_closed_loop_signals_total{kind="rca",result="refused"} 1"#;
+        let page = rig.get("/metrics")?;
+        ensure!(page.as_str().is_some_and(|it| it.lines().any(|line| line == counted)), "{counted} is not in {page}");
+        Ok(())
+    });
     for target in &targets {
         once(&rig, target);
     }

@@ -14,6 +14,8 @@ use flyball_core::ports::{Answer, Delivery, PortError, Receipted};
 use futures::TryStreamExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Observer;
+use crate::intake::kind_of;
 use crate::nats;
 
 /// The delivery from which on a message is a suspect. One redelivery is what a killed or restarted replica costs everything that
@@ -50,9 +52,10 @@ impl Trials {
         context: Context,
         cluster: &str,
         queue: mpsc::Sender<Delivery>,
+        observer: Arc<dyn Observer>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (waiting, suspects) = mpsc::channel(WAITING);
-        (Self { cluster: cluster.into(), waiting }, hold(context, suspects, queue))
+        (Self { cluster: cluster.into(), waiting }, hold(context, suspects, queue, observer))
     }
 
     /// Takes a suspect. One for which there is no room is left to come again.
@@ -65,7 +68,12 @@ impl Trials {
 }
 
 /// Tries one suspect after the other.
-async fn hold(context: Context, mut suspects: mpsc::Receiver<Suspect>, queue: mpsc::Sender<Delivery>) {
+async fn hold(
+    context: Context,
+    mut suspects: mpsc::Receiver<Suspect>,
+    queue: mpsc::Sender<Delivery>,
+    observer: Arc<dyn Observer>,
+) {
     while let Some((mark, delivery)) = suspects.recv().await {
         let sequence = delivery.message.sequence;
         match marked(&context, &mark).await {
@@ -73,17 +81,7 @@ async fn hold(context: Context, mut suspects: mpsc::Receiver<Suspect>, queue: mp
                 // Left to come again: nothing is tried without a mark.
                 tracing::warn!(sequence, %error, "A message that came often cannot be tried");
             }
-            Ok((_, TRIALS..)) => {
-                tracing::error!(
-                    sequence,
-                    subject = delivery.message.subject,
-                    "Puts a message aside that kills its reader"
-                );
-                let detail = format!("the process ended {TRIALS} times while it read this message alone");
-                if let Err(error) = delivery.receipt.refuse(REASON, &detail).await {
-                    tracing::error!(sequence, %error, "It could not be kept; it is not acknowledged");
-                }
-            }
+            Ok((_, TRIALS..)) => put_aside(delivery, &*observer).await,
             Ok((stream, _)) => {
                 if let Err(error) = put(&context, &mark).await {
                     tracing::warn!(sequence, %error, "A message that came often cannot be tried");
@@ -101,6 +99,18 @@ async fn hold(context: Context, mut suspects: mpsc::Receiver<Suspect>, queue: mp
                 }
             }
         }
+    }
+}
+
+async fn put_aside(delivery: Delivery, observer: &dyn Observer) {
+    let Delivery { message, receipt } = delivery;
+    let sequence = message.sequence;
+    tracing::error!(sequence, subject = message.subject, "Puts a message aside that kills its reader");
+    let detail = format!("the process ended {TRIALS} times while it read this message alone");
+    match receipt.refuse(REASON, &detail).await {
+        // Counted once it is kept: until then it comes again, and is put aside again.
+        Ok(()) => observer.put_aside(kind_of(&message)),
+        Err(error) => tracing::error!(sequence, %error, "It could not be kept; it is not acknowledged"),
     }
 }
 
