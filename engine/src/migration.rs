@@ -190,6 +190,8 @@ impl Migrator {
         self.copy(&*source, &mut *draft).await?;
         // From here on until it has moved: raised, it would be compared with the wrong ledger.
         let marking = engine.book.no_marking().await;
+        // Whoever raised it may have waited for a silent API server, and the ledger has grown.
+        self.copy(&*source, &mut *draft).await?;
         let held = self.switch(engine, &source, &mut *draft).await?;
         self.tell().held_ms = Some(u64::try_from(held.as_millis()).unwrap_or(u64::MAX));
         self.tell().step = Step::Finishing;

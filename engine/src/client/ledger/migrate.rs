@@ -126,9 +126,15 @@ async fn carry(source: &dyn Store, draft: &mut dyn Draft, anchor: &dyn Anchor) -
     catch_up(source, draft, &mut Progress::of("copied").teller()).await.map_err(refused)?;
     let last = source.close(&draft.place()).await?;
     catch_up(source, draft, &mut |_, _| ()).await.map_err(refused)?;
-    remark(anchor, &source.identity(), &draft.identity(), head_at(source, last).await?).await?;
-    draft.finish().await?;
+    let head = head_at(source, last).await.map_err(halfway)?;
+    remark(anchor, &source.identity(), &draft.identity(), head).await.map_err(halfway)?;
+    draft.finish().await.map_err(halfway)?;
     Ok(last.0)
+}
+
+/// The old ledger is closed, and the new one is not open yet.
+fn halfway(error: PortError) -> Trouble {
+    unusable(format!("{error}; nobody starts on either ledger before the same command has gone on"))
 }
 
 fn refused(error: PortError) -> Trouble {
