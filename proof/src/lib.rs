@@ -1,9 +1,10 @@
-//! The promise, proven: seeded simulation, crashes and faults on real servers, soak, starts. It knows everything, and nothing
+//! The promise, proven: seeded simulation, crashes and faults on real servers, soak, starts, moves. It knows everything, and nothing
 //! depends on it.
 
 pub mod crash;
 pub mod faults;
 pub mod judge;
+pub mod moves;
 pub mod planted;
 pub mod proxy;
 pub mod random;

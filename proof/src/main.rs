@@ -1,10 +1,10 @@
-//! `cargo xtask sim|crash|faults|planted|soak|start`, each with its own help.
+//! `cargo xtask sim|crash|faults|planted|soak|start|move`, each with its own help.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use flyball_proof::{crash, faults, planted, sim, soak, start};
+use flyball_proof::{crash, faults, moves, planted, sim, soak, start};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Shows that Flyball keeps its promise, or where it does not.")]
@@ -27,6 +27,8 @@ enum Proof {
     Soak(soak::Args),
     /// How long a start takes on a ledger with a long past.
     Start(start::Args),
+    /// How long appends wait while the ledger moves to another store.
+    Move(moves::Args),
 }
 
 fn main() -> Result<ExitCode> {
@@ -37,5 +39,6 @@ fn main() -> Result<ExitCode> {
         Proof::Planted(args) => planted::run(&args),
         Proof::Soak(args) => soak::run(&args),
         Proof::Start(args) => start::run(&args),
+        Proof::Move(args) => moves::run(&args),
     }
 }

@@ -2,7 +2,7 @@
 //! shows whether memory grows. At the end everything is healed, and every signal, effect and window is accounted for.
 
 pub(crate) mod account;
-mod load;
+pub(crate) mod load;
 pub(crate) mod memory;
 mod recovery;
 mod windows;
@@ -156,7 +156,8 @@ fn storm(args: &Args, steady: &Replica, mortals: &[Arc<Replica>], length: Durati
     Ok((kills, memory))
 }
 
-fn workloads_of(rig: &Rig, count: u32) -> Result<Vec<String>> {
+/// Makes so many workloads, and waits until they are ready. Their names.
+pub(crate) fn workloads_of(rig: &Rig, count: u32) -> Result<Vec<String>> {
     let names: Vec<String> = (0..count).map(|n| format!("app-{n}")).collect();
     for name in &names {
         rig.cluster.api().create(&Workload::new(&rig.namespace, name).replicas(2).deployment())?;

@@ -106,14 +106,15 @@ fn rounds(
     Ok(all)
 }
 
-/// Writes a past into a ledger that is being made.
-pub(crate) async fn fill(draft: &mut dyn Draft, mut past: Past) -> Result<()> {
+/// Writes a past into a ledger that is being made. `tell` hears how many entries it has.
+pub(crate) async fn fill(draft: &mut dyn Draft, mut past: Past, mut tell: impl FnMut(u64)) -> Result<()> {
     loop {
         let batch = past.batch()?;
         if batch.is_empty() {
             return Ok(draft.finish().await?);
         }
         draft.put(batch).await?;
+        tell(draft.reached().0);
     }
 }
 
@@ -121,7 +122,7 @@ fn in_file(args: &Args, nats: &NatsServer) -> Result<Duration> {
     let mut rig = rig("startfile", nats);
     let (bare, path) = (rig.folder().join("bare"), rig.folder().join("ledger"));
     rig.runtime.block_on(async {
-        fill(&mut FileDraft::begin(&bare, ORIGIN)?, Past::until(Timestamp::now(), args.entries)?).await
+        fill(&mut FileDraft::begin(&bare, ORIGIN)?, Past::until(Timestamp::now(), args.entries)?, |_| ()).await
     })?;
     rig.environment.push(("FLYBALL_LEDGER".to_owned(), path.display().to_string()));
     let engine = rig.add("file");
@@ -177,7 +178,7 @@ fn in_stream(args: &Args, nats: &NatsServer) -> Result<Duration> {
     let options = JetStreamOptions::default();
     rig.runtime.block_on(async {
         let mut draft = StreamDraft::begin(client.clone(), &rig.name, options, ORIGIN, Revision(1)).await?;
-        fill(&mut draft, Past::until(Timestamp::now(), args.entries)?).await
+        fill(&mut draft, Past::until(Timestamp::now(), args.entries)?, |_| ()).await
     })?;
     let engine = rig.add("stream");
     let took = rounds(&rig, &engine, (args.bare.max(1), killed), || {

@@ -49,6 +49,9 @@ enum Chore {
     /// How long a start takes on a ledger with a long past.
     #[command(disable_help_flag = true)]
     Start(Passed),
+    /// How long appends wait while a ledger with a long past moves to another store.
+    #[command(disable_help_flag = true)]
+    Move(Passed),
     /// Check everything: format, lints, tests, documentation, dependencies. Every step runs, whatever the others say.
     Ci,
 }
@@ -74,6 +77,7 @@ fn main() -> Result<ExitCode> {
         Chore::Planted(it) => proof::run("planted", &it.args),
         Chore::Soak(it) => proof::run("soak", &it.args),
         Chore::Start(it) => proof::run("start", &it.args),
+        Chore::Move(it) => proof::run("move", &it.args),
         Chore::Ci => ci::run(),
     }
 }

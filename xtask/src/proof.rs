@@ -1,4 +1,4 @@
-//! The proofs live in a crate of their own, which knows everything: `cargo xtask sim`, `crash`, `faults`, `planted`, `soak`, `start`.
+//! The proofs live in a crate of their own, which knows everything: `cargo xtask sim`, `crash`, `faults`, `planted`, `soak`, `start`, `move`.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::step::{cargo, succeeds};
 /// Builds and runs one of them. What measures is built for speed, and so is the program that it measures.
 pub(crate) fn run(what: &str, args: &[String]) -> Result<ExitCode> {
     let profile = match what {
-        "soak" | "start" => "release",
+        "soak" | "start" | "move" => "release",
         "sim" | "planted" => "proof",
         _ => "dev",
     };

@@ -217,7 +217,7 @@ fn lay_past(rig: &Rig) -> Result<()> {
         let client = flyball::nats::connect(&rig.nats_url, "past").await?;
         let (options, first) = (JetStreamOptions::default(), Revision(1));
         let mut draft = StreamDraft::begin(client, &rig.name, options, "made-up past", first).await?;
-        fill(&mut draft, Past::until(Timestamp::now() - TWO_DAYS, PAST)?).await
+        fill(&mut draft, Past::until(Timestamp::now() - TWO_DAYS, PAST)?, |_| ()).await
     })
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Sent {
 }
 
 /// Who sends.
-pub(super) struct Load {
+pub(crate) struct Load {
     nats_url: String,
     cluster: String,
     namespace: String,
@@ -48,7 +48,7 @@ pub(super) struct Load {
 
 impl Load {
     /// A load on the workloads `names`, of `rate` signals a second.
-    pub(super) fn new(rig: &Rig, names: Vec<String>, seed: u64, rate: u64) -> Self {
+    pub(crate) fn new(rig: &Rig, names: Vec<String>, seed: u64, rate: u64) -> Self {
         Self {
             nats_url: rig.nats_url.clone(),
             cluster: rig.name.clone(),
@@ -62,7 +62,7 @@ impl Load {
     }
 
     /// Sends until it is told to stop; returns what the stream has confirmed.
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<Vec<Sent>> {
+    pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<Vec<Sent>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let context = jetstream::new(async_nats::connect(&self.nats_url).await.context("a NATS connection")?);
