@@ -101,34 +101,38 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     crate::binary();
     let nats = NatsServer::start()?;
     let mut rig = Rig::on("move", Cluster::shared(), &nats.url());
+    measure(args, &mut rig).with_context(|| rig.last_words())
+}
+
+fn measure(args: &Args, rig: &mut Rig) -> Result<ExitCode> {
     rig.policy("p.yaml", &policy("leak", "{signal: rca, causes: [memory_leak]}", "{restart: {}}", ""));
     rig.policy("g.yaml", WIDE);
     println!("{} entries, load {}", args.entries, fs::read_to_string("/proc/loadavg")?.trim());
     let (first, last) = (rig.folder().join("first"), rig.folder().join("last"));
-    lay(&rig, &first, args.entries)?;
+    lay(rig, &first, args.entries)?;
     rig.environment.push(("FLYBALL_LEDGER".to_owned(), first.display().to_string()));
     let engine = rig.add("mover");
-    starts(&rig, &engine)?;
-    let load = Load::new(&rig, workloads_of(&rig, 6)?, 1, args.rate);
+    starts(rig, &engine)?;
+    let load = Load::new(rig, workloads_of(rig, 6)?, 1, args.rate);
     let stop = Arc::new(AtomicBool::new(false));
     let publishing = std::thread::spawn({
         let stop = stop.clone();
         move || load.run(&stop)
     });
     let rows = [
-        rests(&rig, &engine, args.hands)?,
-        moves(&rig, &engine, "file to NATS", "nats", args.hands)?,
-        moves(&rig, &engine, "NATS to file", &last.display().to_string(), args.hands)?,
+        rests(rig, &engine, args.hands)?,
+        moves(rig, &engine, "file to NATS", "nats", args.hands)?,
+        moves(rig, &engine, "NATS to file", &last.display().to_string(), args.hands)?,
     ];
     stop.store(true, Ordering::Relaxed);
     let sent = publishing.join().expect("the publisher does not panic")?;
     wait_until("every signal to be settled", SOON, || {
-        let (pending, unsettled) = rig.runtime.block_on(consumer(&rig))?;
+        let (pending, unsettled) = rig.runtime.block_on(consumer(rig))?;
         ensure!(pending == 0 && unsettled == 0, "{pending} signals pending, {unsettled} unacknowledged");
         Ok(())
     })?;
     engine.terminate();
-    let violations = judge(&rig, &last, args.entries, &rows, &sent)?;
+    let violations = judge(rig, &last, args.entries, &rows, &sent)?;
     println!("{COLUMNS}");
     rows.iter().for_each(Row::tell);
     println!("load {}", fs::read_to_string("/proc/loadavg")?.trim());

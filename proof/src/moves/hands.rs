@@ -39,7 +39,8 @@ impl Hands {
     pub(super) fn begin(rig: &Rig, engine: &Replica, name: &'static str, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let one = |number| rig.runtime.spawn(hand(engine.url(), format!("{name}-{number}"), stop.clone()));
-        Self { hands: (0..count).map(one).collect(), stop: stop.clone() }
+        let hands = (0..count).map(one).collect();
+        Self { stop, hands }
     }
 
     /// Stops them.

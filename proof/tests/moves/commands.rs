@@ -1,7 +1,6 @@
 //! `flyball ledger import` and `migrate`, killed and run again.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -188,9 +187,8 @@ fn killed(command: Command, source: &Source, point: Point) -> Result<String> {
         told += ", and what was held changed nothing";
     }
     says(&work.process, over, words)?;
-    let old = Path::new(&work.scene.text("ledger")).to_owned();
     match command {
-        Command::MoveToNats => same(&bed::open(&old)?, &source.told, "the old one")?,
+        Command::MoveToNats => same(&bed::open(&work.scene.path("ledger"))?, &source.told, "the old one")?,
         Command::MoveToFile => same(&bed::stream(&work.scene.cluster)?, &source.told, "the old one")?,
         Command::ImportToNats | Command::ImportToFile => {}
     }

@@ -1,13 +1,12 @@
 //! A move while the API server, which holds the high-water mark, is down or silent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use flyball_devcluster::wait_until;
-use flyball_devcluster::{Answer, Cluster};
+use flyball_devcluster::{Answer, Cluster, wait_until};
 use flyball_proof::proxy::{ApiAct, Call, Rule};
 use flyball_proof::rig::{Line, Replica, Rig, SOON, WIDE, Wires, outcome, policy, shared_nats};
 use serde_json::Value;
@@ -34,7 +33,7 @@ impl Bed {
         Self { rig, engine, line }
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    fn path(&self) -> PathBuf {
         self.rig.folder().join("ledger")
     }
 
