@@ -1,6 +1,7 @@
 //! The fault matrix on real servers. Each row hurts something in one way and asserts what has to come of it: on the API
 //! server's audit log, on a dump of the streams and on the objects, never on the engine's own figures.
 
+mod admission;
 mod bed;
 mod damage;
 mod engine;
@@ -67,6 +68,7 @@ pub fn rows() -> Vec<Row> {
         signals::ROWS,
         servers::ROWS,
         targets::ROWS,
+        admission::ROWS,
         races::ROWS,
         rollouts::ROWS,
         wires::ROWS,

@@ -5,6 +5,7 @@ mod bodies;
 mod ledger;
 mod line;
 mod replica;
+mod webhook;
 mod world;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub use bodies::{WIDE, anomaly, policy, rca};
 pub use ledger::outcome;
 pub use line::Line;
 pub use replica::{Replica, Wires};
+pub use webhook::Webhook;
 
 /// Nothing here takes longer, even when two cores run the whole suite.
 pub const SOON: Duration = Duration::from_secs(90);

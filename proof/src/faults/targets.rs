@@ -1,4 +1,4 @@
-//! Rows 30 and 39 to 43: somebody else has his hands on the target, or the API server says no.
+//! Rows 30, 39, 40, 42 and 43: somebody else has his hands on the target, or the API server says no.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,8 +24,6 @@ pub(super) const ROWS: &[Row] = &[
     quick(39, "target-made-anew-during-verification", "superseded, no second effect", made_anew_later),
     quick(40, "a-person-rolls-back-in-mid-rollout", "superseded; never done again for this cause", rolled_back),
     quick(40, "a-person-scales-in-mid-rollout", "no fight: one effect, the person's value stays", scaled),
-    quick(41, "admission-denies", "rejected with the reason, no effect, no second try", || admission(Webhook::Denies)),
-    quick(41, "admission-webhook-times-out", "no effect while it does; one after", || admission(Webhook::Silent)),
     quick(42, "rights-removed", "forbidden, no storm of retries", rights_removed),
     quick(
         43,
@@ -152,109 +150,6 @@ fn scaled() {
     assert_eq!(rig.object(&cart)["spec"]["replicas"], 3, "the person's value stays");
     assert_eq!(rig.effects(&cart).len(), 1);
     lawful(&rig);
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Webhook {
-    Denies,
-    Silent,
-}
-
-/// An admission policy of the API server itself that denies, or a webhook that takes connections and says nothing.
-fn admission(webhook: Webhook) {
-    let rig = ready(if webhook == Webhook::Denies { "f41d" } else { "f41t" });
-    let cart = slow(&rig, "cart");
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let place = obstruct(&rig, webhook, silent.local_addr().expect("an address").port());
-    rig.rca("cart", "w1", "memory_leak");
-    match webhook {
-        Webhook::Denies => {
-            let ended = rig.ended(&cart, 1);
-            assert_eq!(outcome(&ended[0]), Outcome::Rejected, "{:?}", ended[0].stage());
-            assert!(format!("{:?}", ended[0].stage()).contains("not by us"), "{:?}", ended[0].stage());
-            assert_eq!(rig.requests(&cart).len(), 1, "no second try");
-            assert!(rig.effects(&cart).is_empty());
-            lift(&rig, &place);
-            lawful(&rig);
-        }
-        Webhook::Silent => {
-            rig.eventually("it was tried", || {
-                ensure!(!rig.requests(&cart).is_empty(), "not yet");
-                Ok(())
-            });
-            assert!(rig.effects(&cart).is_empty());
-            lift(&rig, &place);
-            once(&rig, &cart);
-        }
-    }
-}
-
-/// Puts the obstacle up for this rig's namespace, and returns the paths of what was made.
-fn obstruct(rig: &Rig, webhook: Webhook, port: u16) -> Vec<String> {
-    let api = rig.cluster.api();
-    let name = rig.namespace.clone();
-    let (group, selector) =
-        ("admissionregistration.k8s.io/v1", json!({"matchLabels": {"kubernetes.io/metadata.name": name}}));
-    let rule =
-        json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]});
-    // Ours alone carry the stamp of an intent: what the controllers write passes.
-    let ours = "has(object.metadata.annotations) && 'flyball.dev/intent' in object.metadata.annotations && \
-                (!has(oldObject.metadata.annotations) || !('flyball.dev/intent' in oldObject.metadata.annotations))";
-    let condition = json!([{"name": "ours", "expression": ours}]);
-    let kinds = match webhook {
-        Webhook::Denies => {
-            let spec = json!({
-                "failurePolicy": "Fail",
-                "matchConstraints": {"namespaceSelector": selector, "resourceRules": [rule]},
-                "matchConditions": condition,
-                "validations": [{"expression": "false", "message": "not by us"}],
-            });
-            let policy = json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": spec});
-            let spec = json!({"policyName": name, "validationActions": ["Deny"]});
-            let binding = json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": spec});
-            api.post(&format!("/apis/{group}/validatingadmissionpolicies"), &policy)
-                .and_then(Answer::ok)
-                .expect("a policy");
-            api.post(&format!("/apis/{group}/validatingadmissionpolicybindings"), &binding)
-                .and_then(Answer::ok)
-                .expect("a binding");
-            vec!["validatingadmissionpolicybindings", "validatingadmissionpolicies"]
-        }
-        Webhook::Silent => {
-            let hook = json!({
-                "name": "silent.flyball.dev", "failurePolicy": "Fail", "timeoutSeconds": 1, "sideEffects": "None",
-                "admissionReviewVersions": ["v1"], "rules": [rule], "namespaceSelector": selector,
-                "matchConditions": condition, "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
-            });
-            let hooks = json!({"apiVersion": group, "kind": "ValidatingWebhookConfiguration", "metadata": {"name": name}, "webhooks": [hook]});
-            api.post(&format!("/apis/{group}/validatingwebhookconfigurations"), &hooks)
-                .and_then(Answer::ok)
-                .expect("a hook");
-            vec!["validatingwebhookconfigurations"]
-        }
-    };
-    let places: Vec<String> = kinds.into_iter().map(|kind| format!("/apis/{group}/{kind}/{name}")).collect();
-    in_force(rig);
-    places
-}
-
-/// Waits until the API server goes by it: it watches its own configuration.
-fn in_force(rig: &Rig) {
-    let probe = Workload::new(&rig.namespace, "probe");
-    rig.cluster.api().create(&probe.deployment()).expect("created");
-    rig.eventually("the obstacle is in force", || {
-        let stamp = json!({"metadata": {"annotations": {"flyball.dev/intent": "probe"}}});
-        let path = format!("{}?dryRun=All", probe.path("deployments"));
-        let answer = rig.cluster.api().patch(&path, &stamp)?;
-        ensure!(!(200..300).contains(&answer.status), "{}", answer.status);
-        Ok(())
-    });
-}
-
-fn lift(rig: &Rig, places: &[String]) {
-    for place in places {
-        rig.cluster.api().delete(place).and_then(Answer::ok).expect("removed");
-    }
 }
 
 /// A service account whose rights go away between two signals.
