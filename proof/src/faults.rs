@@ -6,7 +6,9 @@ mod bed;
 mod damage;
 mod engine;
 mod files;
+mod garbage;
 mod nats;
+mod order;
 mod poison;
 mod races;
 mod rollouts;
@@ -66,6 +68,8 @@ pub fn rows() -> Vec<Row> {
         poison::ROWS,
         files::ROWS,
         signals::ROWS,
+        order::ROWS,
+        garbage::ROWS,
         servers::ROWS,
         targets::ROWS,
         admission::ROWS,
