@@ -15,6 +15,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one answer of JetStream is waited for. A healthy server takes milliseconds, one that elects a leader two to four
 /// seconds; longer would only delay the settling that follows.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one request for messages lives on the server.
+pub(crate) const EXPIRES: Duration = Duration::from_secs(10);
+/// An idle server says so this often, and a reader that hears nothing for twice as long is not served any more.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The first pause before something is tried again.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause: what comes back is noticed within two seconds.
@@ -65,6 +69,13 @@ pub(crate) fn context(client: Client) -> Context {
     ContextBuilder::new().timeout(ANSWER_TIMEOUT).ack_timeout(ANSWER_TIMEOUT).build(client)
 }
 
+/// What to ask an idle server for, where an answer takes `round_trip`. Its first sign of life comes one round trip and one of
+/// these after a request, and the reader gives up after two of these: so the round trip is part of it. A server grants no more
+/// than half of a request's life, which is a round trip that no answer would be waited for.
+pub(crate) fn heartbeat(round_trip: Duration) -> Duration {
+    (HEARTBEAT + round_trip).min(EXPIRES / 2)
+}
+
 /// Tries again for as long as it takes; whoever uses it bounds the time.
 pub(crate) fn patiently() -> ExponentialBuilder {
     ExponentialBuilder::new()
@@ -110,9 +121,12 @@ pub(crate) async fn ensure_stream(context: &Context, config: stream::Config) -> 
     if let Some(found) = find_stream(context, &name).await? {
         return Ok(found);
     }
-    match context.get_or_create_stream(config).await {
+    match context.create_stream(config).await {
         Ok(made) => Ok(made.cached_info().clone()),
-        Err(error) => Err(PortError::Unavailable(format!("stream {name} cannot be made: {error}"))),
+        // Another replica may have made it meanwhile.
+        Err(error) => find_stream(context, &name)
+            .await?
+            .ok_or_else(|| PortError::Unavailable(format!("stream {name} cannot be made: {error}"))),
     }
 }
 
@@ -166,6 +180,17 @@ mod tests {
     fn an_address_never_shows_a_password() {
         assert_eq!(without_credentials("nats://me:secret@host:4222"), "nats://host:4222");
         assert_eq!(without_credentials("nats://a:1,me:secret@b:2"), "nats://a:1,b:2");
+    }
+
+    #[test]
+    fn a_sign_of_life_comes_before_the_reader_gives_up() {
+        for millis in [0, 1, 40, 800, 2_000, 2_500, 3_900] {
+            let round_trip = Duration::from_millis(millis);
+            let each = heartbeat(round_trip);
+            assert!(2 * each > round_trip + each, "{round_trip:?}");
+            assert!(2 * each <= EXPIRES, "{round_trip:?}");
+        }
+        assert_eq!(heartbeat(ANSWER_TIMEOUT), EXPIRES / 2);
     }
 
     #[test]

@@ -73,17 +73,21 @@ pub async fn real(
     let kube = connect_kube(config, telemetry.clone()).await?;
     let anchor: Arc<dyn Anchor> = Arc::new(kube.anchor(&config.cluster));
     let place = Place::of(config, nats.clone());
-    let ledger =
-        patiently(told, "the ledger", || ledger::open(&place, &config.cluster, &clock, &*anchor, told)).await?;
-    let signals = patiently(told, "the signals", || async {
-        Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams, telemetry.clone()).await?)
-    })
-    .await?;
-    // A file has one process, whatever else is on the bus.
-    let replicas: Arc<dyn Replicas> = match config.ledger {
-        Some(LedgerPlace::File(_)) => Arc::<Alone>::default(),
-        _ => Arc::new(patiently(told, "the replicas", || others(config, nats.clone())).await?),
+    let ledger = patiently(told, "the ledger", || ledger::open(&place, &config.cluster, &clock, &*anchor, told));
+    let bus = async {
+        let signals = patiently(told, "the signals", || async {
+            Ok(JetStreamSignals::connect(nats.clone(), &config.cluster, &config.streams, telemetry.clone()).await?)
+        })
+        .await?;
+        // A file has one process, whatever else is on the bus.
+        let replicas: Arc<dyn Replicas> = match config.ledger {
+            Some(LedgerPlace::File(_)) => Arc::<Alone>::default(),
+            _ => Arc::new(patiently(told, "the replicas", || others(config, nats.clone())).await?),
+        };
+        Ok((signals, replicas))
     };
+    // Neither needs the other, and each asks one question after the other: on a long link that is what a start takes.
+    let (ledger, (signals, replicas)) = tokio::try_join!(ledger, bus)?;
     let ledger = Arc::new(Switch::new(ledger));
     let replicas = Arc::new(replicas::Switch::new(replicas));
     let kept = config.ledger.clone().unwrap_or(LedgerPlace::Nats);

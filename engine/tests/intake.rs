@@ -230,6 +230,37 @@ async fn what_is_dropped_comes_again_and_what_is_held_does_not() {
     again.receipt.acknowledge(true).await;
 }
 
+/// On a long link copies are sent before the server hears that the delivery is worked on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_what_is_in_hand_is_no_news_and_no_suspect() {
+    let Some(server) = server() else { return };
+    let connection = client(&server).await;
+    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[]).await.unwrap();
+    let context = jetstream::new(connection.clone());
+    publish(&context, SUBJECT, &[], b"held".to_vec()).await;
+    let held = one(&signals).await;
+    let stream = context.get_stream("FLYBALL_SIGNALS").await.unwrap();
+    let consumer = stream.get_consumer::<pull::Config>("flyball-prod").await.unwrap();
+    for copies in 1..=4 {
+        // As often as it takes to be a suspect, and once more.
+        let acknowledgement = format!("$JS.ACK.FLYBALL_SIGNALS.flyball-prod.{copies}.1.{copies}.0.0");
+        connection.publish(acknowledgement, "-NAK".into()).await.unwrap();
+        eventually("another copy to be sent", async || {
+            let info = consumer.get_info().await.unwrap();
+            (info.delivered.consumer_sequence > copies).then_some(())
+        })
+        .await;
+    }
+    publish(&context, SUBJECT, &[], b"next".to_vec()).await;
+    let next = one(&signals).await;
+    assert_eq!(next.message.body, b"next", "none of the copies came before it");
+    next.receipt.acknowledge(true).await;
+    assert!(context.get_stream("FLYBALL_SUSPECTS").await.is_err(), "nobody was suspected");
+    held.receipt.acknowledge(true).await;
+    let info = consumer.get_info().await.unwrap();
+    assert_eq!((info.num_ack_pending, info.num_pending), (0, 0), "the one that was in hand settles them all");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_flow_again_after_a_kill() {
     let Some(server) = server() else { return };

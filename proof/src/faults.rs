@@ -7,6 +7,7 @@ mod damage;
 mod engine;
 mod files;
 mod garbage;
+mod links;
 mod nats;
 mod order;
 mod poison;
@@ -76,6 +77,7 @@ pub fn rows() -> Vec<Row> {
         races::ROWS,
         rollouts::ROWS,
         wires::ROWS,
+        links::ROWS,
         views::ROWS,
     ];
     let mut rows = parts.concat();

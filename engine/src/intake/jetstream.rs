@@ -7,7 +7,6 @@ mod streams;
 mod trial;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::PullConsumer;
@@ -16,10 +15,11 @@ use backon::Retryable;
 use flyball_core::ports::{Answer, Delivery, Message, PortError, Signals};
 use futures::StreamExt;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::nats;
-use hold::Holds;
+use hold::{Holds, Place};
 use receipt::JetStreamReceipt;
 use trial::{SUSPECT, Trials};
 
@@ -28,12 +28,6 @@ const BATCH: usize = 256;
 /// Messages asked for with one request, and kept ready: two batches keep the engine busy while the next request travels, and
 /// are worked off in a fraction of [`streams::ACK_WAIT`].
 const PULL: usize = 2 * BATCH;
-/// How long one request for messages lives on the server.
-const EXPIRES: Duration = Duration::from_secs(10);
-/// An idle server says so this often; silence for twice as long means that we are not served any more.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A probe has to answer faster than the prober gives up.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A stream of somebody else's, whose publishers cannot change their subjects.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -61,7 +55,15 @@ impl Observer for () {
 /// Signals of one cluster. Dropping it ends its reading; what was not settled is delivered again.
 pub struct JetStreamSignals {
     own: PullConsumer,
-    received: Mutex<mpsc::Receiver<Delivery>>,
+    cluster: String,
+    sources: Vec<Source>,
+    observer: Arc<dyn Observer>,
+    reading: Mutex<Option<Reading>>,
+}
+
+/// What is read, and who reads it.
+struct Reading {
+    received: mpsc::Receiver<Delivery>,
     _readers: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -69,7 +71,7 @@ pub struct JetStreamSignals {
 #[derive(Clone)]
 struct Source {
     context: Context,
-    stream: String,
+    stream: Arc<str>,
     subjects: Vec<String>,
     durable: String,
     kind: Option<String>,
@@ -77,7 +79,8 @@ struct Source {
 
 impl JetStreamSignals {
     /// Makes what is missing of the streams `FLYBALL_SIGNALS` and `FLYBALL_REFUSED` and of the consumers
-    /// `flyball-<cluster>`, and starts to read: call it inside a tokio runtime.
+    /// `flyball-<cluster>`. Nothing is read before somebody asks: what a process holds that cannot decide yet, no other one
+    /// decides.
     ///
     /// # Errors
     /// The server does not answer or is too old, the cluster's name is no DNS label, an existing stream does not carry
@@ -95,7 +98,7 @@ impl JetStreamSignals {
         let durable = format!("flyball-{cluster}");
         let source = |stream: &str, subjects: Vec<String>, kind| Source {
             context: context.clone(),
-            stream: stream.to_owned(),
+            stream: stream.into(),
             subjects,
             durable: durable.clone(),
             kind,
@@ -108,43 +111,55 @@ impl JetStreamSignals {
             consumers.push(source.consumer().await.map_err(PortError::Unavailable)?);
         }
         let own = consumers.swap_remove(0);
+        Ok(Self { own, cluster: cluster.to_owned(), sources, observer, reading: Mutex::default() })
+    }
+}
+
+impl Reading {
+    fn begin(cluster: &str, sources: &[Source], observer: &Arc<dyn Observer>) -> Option<Self> {
+        let context = sources.first()?.context.clone();
         let holds = Arc::new(Holds::new(context.clone()));
         let (queue, received) = mpsc::channel(BATCH);
-        let (trials, trying) = Trials::open(context, cluster, queue.clone(), observer);
-        let read = |source: Source| {
-            AbortOnDropHandle::new(tokio::spawn(read(source, holds.clone(), trials.clone(), queue.clone())))
+        let (trials, trying) = Trials::open(context, cluster, queue.clone(), observer.clone());
+        let read = |source: &Source| {
+            AbortOnDropHandle::new(tokio::spawn(read(source.clone(), holds.clone(), trials.clone(), queue.clone())))
         };
-        let mut readers: Vec<_> = sources.into_iter().map(read).collect();
+        let mut readers: Vec<_> = sources.iter().map(read).collect();
         readers.push(AbortOnDropHandle::new(tokio::spawn(trying)));
-        readers.push(AbortOnDropHandle::new(tokio::spawn(hold::extend(holds.clone()))));
-        Ok(Self { own, received: Mutex::new(received), _readers: readers })
+        readers.push(AbortOnDropHandle::new(tokio::spawn(hold::extend(holds))));
+        Some(Self { received, _readers: readers })
     }
 }
 
 impl Source {
     async fn consumer(&self) -> Result<PullConsumer, String> {
         let config = streams::consumer(&self.durable, &self.subjects);
-        let made = self.context.create_consumer_on_stream(config, &self.stream).await;
+        let made = self.context.create_consumer_on_stream(config, &*self.stream).await;
         made.map_err(|error| format!("consumer {} of stream {}: {error}", self.durable, self.stream))
     }
 
     async fn messages(&self) -> Result<jetstream::consumer::pull::Stream, String> {
+        let asked = Instant::now();
         let consumer = self.consumer().await?;
-        let messages = consumer.stream().max_messages_per_batch(PULL).expires(EXPIRES).heartbeat(HEARTBEAT).messages();
-        messages.await.map_err(|error| error.to_string())
+        let heartbeat = nats::heartbeat(asked.elapsed());
+        let messages = consumer.stream().max_messages_per_batch(PULL).expires(nats::EXPIRES).heartbeat(heartbeat);
+        messages.messages().await.map_err(|error| error.to_string())
     }
 
-    /// The delivery, and the how-manieth of its message it is.
-    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<(Delivery, i64)> {
+    /// The delivery, and whether its message is a suspect. Nothing for a copy of what this process has in hand.
+    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<(Delivery, bool)> {
         let (sequence, published_at, time) = match message.info() {
             Ok(info) => (info.stream_sequence, nats::timestamp(info.published), info.delivered),
             Err(error) => {
                 // Without its place it cannot be acknowledged: it comes from no consumer.
-                tracing::warn!(stream = self.stream, %error, "a message that is no delivery");
+                tracing::warn!(stream = &*self.stream, %error, "a message that is no delivery");
                 return None;
             }
         };
-        let receipt = JetStreamReceipt::new(holds, self.stream.clone(), sequence, &message)?;
+        let place = Place { stream: self.stream.clone(), sequence, published_at };
+        let hold = holds.hold(place, message.reply.clone()?)?;
+        let suspect = time >= SUSPECT && !hold.is_copy();
+        let receipt = JetStreamReceipt::new(hold, &message);
         let message = message.message;
         let message = Message {
             subject: Some(message.subject.to_string()),
@@ -154,7 +169,7 @@ impl Source {
             sequence,
             published_at,
         };
-        Some((Delivery { message, receipt: Box::new(receipt) }, time))
+        Some((Delivery { message, receipt: Box::new(receipt) }, suspect))
     }
 }
 
@@ -163,21 +178,21 @@ async fn read(source: Source, holds: Arc<Holds>, trials: Trials, queue: mpsc::Se
     loop {
         let open = || source.messages();
         let opened = open.retry(nats::patiently()).notify(|why, pause| {
-            tracing::warn!(stream = source.stream, %why, ?pause, "signals cannot be read");
+            tracing::warn!(stream = &*source.stream, %why, ?pause, "signals cannot be read");
         });
         let Ok(mut messages) = opened.await else { continue };
         while let Some(message) = messages.next().await {
             match message {
                 Ok(message) => {
-                    let Some((delivery, time)) = source.delivery(&holds, message) else { continue };
-                    if time >= SUSPECT {
+                    let Some((delivery, suspect)) = source.delivery(&holds, message) else { continue };
+                    if suspect {
                         trials.take(&source.stream, delivery);
                     } else if queue.send(delivery).await.is_err() {
                         return;
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(stream = source.stream, %error, "reading signals begins again");
+                    tracing::debug!(stream = &*source.stream, %error, "reading signals begins again");
                     break;
                 }
             }
@@ -189,8 +204,12 @@ async fn read(source: Source, holds: Arc<Holds>, trials: Trials, queue: mpsc::Se
 impl Signals for JetStreamSignals {
     fn next(&self) -> Answer<'_, Option<Vec<Delivery>>> {
         Box::pin(async {
+            let mut reading = self.reading.lock().await;
+            if reading.is_none() {
+                *reading = Reading::begin(&self.cluster, &self.sources, &self.observer);
+            }
             let mut batch = Vec::with_capacity(BATCH);
-            match self.received.lock().await.recv_many(&mut batch, BATCH).await {
+            match reading.as_mut()?.received.recv_many(&mut batch, BATCH).await {
                 0 => None,
                 _ => Some(batch),
             }
@@ -200,11 +219,8 @@ impl Signals for JetStreamSignals {
     fn ready(&self) -> Answer<'_, Result<(), PortError>> {
         Box::pin(async {
             let name = &self.own.cached_info().name;
-            match tokio::time::timeout(READY_TIMEOUT, self.own.get_info()).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(PortError::Unavailable(format!("consumer {name}: {error}"))),
-                Err(_) => Err(PortError::Unavailable(format!("consumer {name}: no answer within {READY_TIMEOUT:?}"))),
-            }
+            let found = self.own.get_info().await.map(drop);
+            found.map_err(|error| PortError::Unavailable(format!("consumer {name}: {error}")))
         })
     }
 }

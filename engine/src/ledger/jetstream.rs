@@ -50,10 +50,10 @@ impl JetStreamLedger {
     /// The server does not answer or is too old, the cluster's name is no DNS label, or the stream that exists is
     /// configured in a way that could lose entries: the error lists each setting.
     pub async fn connect(client: Client, cluster: &str, options: Options) -> Result<Self, PortError> {
-        if let Some(found) = Self::find(client.clone(), cluster, options).await? {
-            return Ok(found);
-        }
-        Self::at(Home::make(nats::context(client), cluster, options).await?).await
+        nats::check_cluster(cluster)?;
+        let context = nats::context(client);
+        nats::check_api_level(&context).await?;
+        Self::at(Home::make(context, cluster, options).await?).await
     }
 
     /// Finds the cluster's ledger; none when there is none.
@@ -90,12 +90,7 @@ impl JetStreamLedger {
     }
 
     async fn tail(&self, after: Revision) -> Result<JetStreamTail, PortError> {
-        let newest = self.home.newest().await?;
-        if after > newest {
-            let name = &self.home.name;
-            return Err(PortError::Unusable(format!("{name} ends at entry {newest}, before entry {after}")));
-        }
-        Ok(JetStreamTail::new(self.home.clone(), after))
+        JetStreamTail::open(self.home.clone(), after).await
     }
 
     /// The stream's name.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::rules::{Armed, Rule, Script, Trigger, call};
 use super::{block_on, runtime};
+use crate::random::Random;
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,7 @@ struct Shared {
     awaited: Mutex<Awaited>,
     delay_millis: AtomicU64,
     latency_millis: AtomicU64,
+    jitter_millis: AtomicU64,
     black_hole: AtomicBool,
     refuses: AtomicBool,
 }
@@ -152,6 +154,12 @@ impl NatsProxy {
     pub fn latency(&self, each_way: Duration) {
         let millis = u64::try_from(each_way.as_millis()).unwrap_or(u64::MAX);
         self.shared.latency_millis.store(millis, Ordering::SeqCst);
+    }
+
+    /// Beside the latency each frame takes up to so much longer, drawn anew for each. None overtakes another.
+    pub fn jitter(&self, most: Duration) {
+        let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        self.shared.jitter_millis.store(millis, Ordering::SeqCst);
     }
 
     /// Swallows everything in both directions, on new connections too, without closing any; or lets it pass again. What was
@@ -232,10 +240,13 @@ impl Lane<'_> {
             return Ok(());
         }
         let (sent, mut under_way) = mpsc::unbounded_channel();
+        let jitter = self.shared.jitter_millis.load(Ordering::SeqCst);
+        let mut random = Random::new(u64::from(self.port));
         let reading = async move {
             while let Some(frame) = self.next(&mut from).await? {
+                let late = Duration::from_millis(random.below(jitter + 1));
                 // Who no longer writes has ended the connection.
-                let _ = sent.send((Instant::now() + latency, frame));
+                let _ = sent.send((Instant::now() + latency + late, frame));
             }
             Ok(())
         };

@@ -1,17 +1,22 @@
 //! Keeps deliveries from coming again while they are worked on. A delivery may wait for the ledger, for a read of the
 //! cluster, for its place in a queue: longer than the server waits. As long as this process lives and holds it, the server is
 //! told so; when the process dies, the telling stops.
+//!
+//! On a link that is longer than the server waits, copies are on their way before the first telling arrives. One of what this
+//! process has in hand says nothing new, and one of what it has just settled is no sign that anybody died of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Context};
+use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::streams::ACK_WAIT;
+use super::streams::{ACK_WAIT, UNSETTLED};
+use crate::nats;
 
 /// How often held deliveries are looked at. A delivery is told of first between one and two of these after it came, so four in
 /// a wait leave half of it for a telling that is late.
@@ -19,11 +24,36 @@ const EVERY: Duration = Duration::from_millis(ACK_WAIT.as_secs() * 1_000 / 4);
 /// No work on one delivery takes this long: reads and appends end within half a minute each. One that is held longer was
 /// forgotten by its worker, and another replica may do better.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// How long what was settled is known: the acknowledgement goes one way and the last copy came the other, and a link on which
+/// that takes longer answers nothing in time.
+const KNOWN: Duration = nats::ANSWER_TIMEOUT;
+
+/// A message: which stream, which place in it, and when it was stored there. A stream that is made anew gives its places again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) stream: Arc<str>,
+    pub(super) sequence: u64,
+    pub(super) published_at: Timestamp,
+}
+
+struct InHand {
+    number: u64,
+    since: Instant,
+    reply: Subject,
+}
 
 #[derive(Default)]
 struct Held {
     next: u64,
-    deliveries: BTreeMap<u64, (Instant, Subject)>,
+    deliveries: BTreeMap<Place, InHand>,
+    settled: Settled,
+}
+
+/// What was settled a moment ago, oldest first.
+#[derive(Default)]
+struct Settled {
+    order: VecDeque<(Instant, Place)>,
+    known: BTreeSet<Place>,
 }
 
 /// The deliveries of this process that are not settled.
@@ -35,8 +65,28 @@ pub(super) struct Holds {
 /// One of them. Dropping it leaves the delivery to come again.
 pub(super) struct Hold {
     holds: Arc<Holds>,
-    key: u64,
+    place: Place,
+    number: u64,
     reply: Subject,
+    is_copy: bool,
+}
+
+impl Settled {
+    fn insert(&mut self, place: Place, now: Instant) {
+        if self.known.insert(place.clone()) {
+            self.order.push_back((now, place));
+        }
+        self.forget(now);
+    }
+
+    /// All that servers may have unsettled at once is enough to know.
+    fn forget(&mut self, now: Instant) {
+        let most = usize::try_from(UNSETTLED).unwrap_or_default();
+        while self.order.len() > most || self.order.front().is_some_and(|(at, _)| now - *at >= KNOWN) {
+            let Some((_, place)) = self.order.pop_front() else { return };
+            self.known.remove(&place);
+        }
+    }
 }
 
 impl Holds {
@@ -48,14 +98,20 @@ impl Holds {
         &self.context
     }
 
-    /// Holds the delivery whose acknowledgement goes to `reply`.
-    pub(super) fn hold(self: &Arc<Self>, reply: Subject) -> Hold {
+    /// Holds the delivery of a message, whose acknowledgement goes to `reply`. Nothing for a copy of what is in hand: it is left
+    /// to the delivery that is.
+    pub(super) fn hold(self: &Arc<Self>, place: Place, reply: Subject) -> Option<Hold> {
         let mut held = self.held();
-        let key = held.next;
+        if held.deliveries.contains_key(&place) {
+            return None;
+        }
+        let (number, now) = (held.next, Instant::now());
         held.next += 1;
-        held.deliveries.insert(key, (Instant::now(), reply.clone()));
+        held.settled.forget(now);
+        let is_copy = held.settled.known.contains(&place);
+        held.deliveries.insert(place.clone(), InHand { number, since: now, reply: reply.clone() });
         drop(held);
-        Hold { holds: self.clone(), key, reply }
+        Some(Hold { holds: self.clone(), place, number, reply, is_copy })
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -65,14 +121,15 @@ impl Holds {
     /// Those that would come again soon. The ones held too long are forgotten here.
     fn due(&self, now: Instant) -> Vec<Subject> {
         let mut held = self.held();
-        held.deliveries.retain(|_, (since, _)| now - *since < LONGEST);
-        let due = held.deliveries.values().filter(|(since, _)| now - *since >= EVERY);
-        due.map(|(_, reply)| reply.clone()).collect()
+        held.settled.forget(now);
+        held.deliveries.retain(|_, it| now - it.since < LONGEST);
+        let due = held.deliveries.values().filter(|it| now - it.since >= EVERY);
+        due.map(|it| it.reply.clone()).collect()
     }
 }
 
 impl Hold {
-    /// Settles the delivery.
+    /// Settles the delivery on the server.
     pub(super) fn acker(&self) -> Acker {
         Acker::new(self.holds.context.clone(), Some(self.reply.clone()))
     }
@@ -80,11 +137,30 @@ impl Hold {
     pub(super) fn context(&self) -> &Context {
         self.holds.context()
     }
+
+    /// Of which message.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether this process settled another delivery of it a moment ago, and lives.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// Its end has been told to the server.
+    pub(super) fn settled(self) {
+        self.holds.held().settled.insert(self.place.clone(), Instant::now());
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.holds.held().deliveries.remove(&self.key);
+        let mut held = self.holds.held();
+        // What was held too long was forgotten, and may be in hand again.
+        if held.deliveries.get(&self.place).is_some_and(|it| it.number == self.number) {
+            held.deliveries.remove(&self.place);
+        }
     }
 }
 
@@ -101,5 +177,30 @@ pub(super) async fn extend(holds: Arc<Holds>) {
                 break;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(sequence: u64) -> Place {
+        Place { stream: "S".into(), sequence, published_at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_settled_is_known_for_a_while_and_no_more_than_can_be_unsettled() {
+        let mut settled = Settled::default();
+        settled.insert(place(1), Instant::now());
+        tokio::time::advance(KNOWN - Duration::from_millis(1)).await;
+        settled.insert(place(2), Instant::now());
+        assert!(settled.known.contains(&place(1)));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        settled.forget(Instant::now());
+        assert!(!settled.known.contains(&place(1)) && settled.known.contains(&place(2)));
+        let most = u64::try_from(UNSETTLED).unwrap();
+        (3..most + 4).for_each(|it| settled.insert(place(it), Instant::now()));
+        assert_eq!((settled.known.len(), settled.order.len()), (20_000, 20_000));
+        assert!(!settled.known.contains(&place(3)) && settled.known.contains(&place(4)));
     }
 }

@@ -1,15 +1,13 @@
 //! Settling a delivery: an acknowledgement, or a dead letter and then an acknowledgement.
 
-use std::sync::Arc;
-
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::{Acker, PublishMessage};
+use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::Bytes;
 use flyball_core::ports::{Answer, PortError, Receipted};
 
-use super::hold::{Hold, Holds};
+use super::hold::{Hold, Place};
 use super::streams::{REFUSED, REFUSED_SUBJECT};
 
 const REASON: &str = "Flyball-Refused-Reason";
@@ -31,19 +29,15 @@ const LONGEST_DETAIL: usize = 1024;
 /// How one delivery is settled. It keeps what a dead letter needs: the bytes are shared with the message, not copied.
 pub(super) struct JetStreamReceipt {
     hold: Hold,
-    stream: String,
-    sequence: u64,
     subject: Subject,
     headers: Option<HeaderMap>,
     body: Bytes,
 }
 
 impl JetStreamReceipt {
-    /// Nothing when the message cannot be acknowledged.
-    pub(super) fn new(holds: &Arc<Holds>, stream: String, sequence: u64, message: &jetstream::Message) -> Option<Self> {
-        let hold = holds.hold(message.reply.clone()?);
+    pub(super) fn new(hold: Hold, message: &jetstream::Message) -> Self {
         let (subject, headers, body) = (message.subject.clone(), message.headers.clone(), message.payload.clone());
-        Some(Self { hold, stream, sequence, subject, headers, body })
+        Self { hold, subject, headers, body }
     }
 
     async fn put_aside(self, reason: String, detail: String) -> Result<(), PortError> {
@@ -61,7 +55,7 @@ impl JetStreamReceipt {
             sent => sent,
         };
         sent.map_err(|error| PortError::Unavailable(format!("a dead letter was not stored: {error}")))?;
-        acknowledged(self.hold.acker(), self.sequence, false).await;
+        acknowledged(self.hold, false).await;
         Ok(())
     }
 
@@ -73,8 +67,9 @@ impl JetStreamReceipt {
     /// Our headers. The id makes a dead letter that is sent twice one.
     fn why(&self, reason: &str, detail: &str) -> HeaderMap {
         let mut ours = HeaderMap::new();
-        let id = format!("{}:{}", self.stream, self.sequence);
-        let sequence = self.sequence.to_string();
+        let Place { stream, sequence, .. } = self.hold.place();
+        let id = format!("{stream}:{sequence}");
+        let sequence = sequence.to_string();
         let pairs = [
             (async_nats::header::NATS_MESSAGE_ID, id.as_str()),
             (async_nats::header::NATS_EXPECTED_STREAM, REFUSED),
@@ -94,7 +89,7 @@ impl JetStreamReceipt {
 
 impl Receipted for JetStreamReceipt {
     fn acknowledge(self: Box<Self>, durable: bool) -> Answer<'static, ()> {
-        Box::pin(async move { acknowledged(self.hold.acker(), self.sequence, durable).await })
+        Box::pin(acknowledged(self.hold, durable))
     }
 
     fn refuse(self: Box<Self>, reason: &str, detail: &str) -> Answer<'static, Result<(), PortError>> {
@@ -106,11 +101,13 @@ impl Receipted for JetStreamReceipt {
 }
 
 /// One that is lost costs a redelivery, which the ledger recognises: it is not worth waiting or failing for.
-async fn acknowledged(acker: Acker, sequence: u64, durable: bool) {
+async fn acknowledged(hold: Hold, durable: bool) {
+    let acker = hold.acker();
     let done = if durable { acker.double_ack().await } else { acker.ack().await };
     if let Err(error) = done {
-        tracing::debug!(sequence, %error, "an acknowledgement was not confirmed");
+        tracing::debug!(sequence = hold.place().sequence, %error, "an acknowledgement was not confirmed");
     }
+    hold.settled();
 }
 
 /// A word that can be a token of a subject.

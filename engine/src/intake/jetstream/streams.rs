@@ -33,7 +33,7 @@ const LARGEST: i32 = 1 << 20;
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(1);
 /// Deliveries that all replicas together may have unsettled: a second of the fastest intake, and some tens of megabytes on the
 /// server. Beyond it signals wait in the stream.
-const UNSETTLED: i64 = 20_000;
+pub(super) const UNSETTLED: i64 = 20_000;
 /// A delivery is repeated for ever: only an acknowledgement ends it, and what kills its reader is put aside by [`super::trial`].
 const NO_LIMIT: i64 = -1;
 
@@ -52,7 +52,6 @@ pub(super) async fn ensure(context: &Context, cluster: &str) -> Result<(), PortE
         ..Config::default()
     };
     let of_kind = |kind: Kind| format!("flyball.signal.v1.{kind}.{cluster}.*");
-    carries(context, signals, Kind::ALL.map(of_kind)).await?;
     let refused = Config {
         name: REFUSED.to_owned(),
         description: Some("Signals that Flyball could not use".to_owned()),
@@ -64,7 +63,9 @@ pub(super) async fn ensure(context: &Context, cluster: &str) -> Result<(), PortE
         duplicate_window: DUPLICATES_KNOWN,
         ..Config::default()
     };
-    carries(context, refused, [format!("{REFUSED_SUBJECT}*")]).await
+    let (signals, refused) =
+        (carries(context, signals, Kind::ALL.map(of_kind)), carries(context, refused, [format!("{REFUSED_SUBJECT}*")]));
+    tokio::try_join!(signals, refused).map(|_| ())
 }
 
 async fn carries<const N: usize>(context: &Context, config: Config, needed: [String; N]) -> Result<(), PortError> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType, Stream};
+use backon::Retryable;
 use flyball_core::ports::{Answer, Delivery, PortError, Receipted};
 use futures::TryStreamExt;
 use tokio::sync::{mpsc, oneshot};
@@ -83,20 +84,24 @@ async fn hold(
             }
             Ok((_, TRIALS..)) => put_aside(delivery, &*observer).await,
             Ok((stream, _)) => {
-                if let Err(error) = put(&context, &mark).await {
-                    tracing::warn!(sequence, %error, "A message that came often cannot be tried");
-                    continue;
+                match put(&context, &mark).await {
+                    // Left to come again, and without the mark, which may be there all the same.
+                    Err(error) => {
+                        tracing::warn!(sequence, %error, "A message that came often cannot be tried");
+                        drop(delivery);
+                    }
+                    Ok(()) => {
+                        let (settled, end) = oneshot::channel();
+                        let receipt = Box::new(OnTrial { receipt: delivery.receipt, _settled: settled });
+                        if queue.send(Delivery { message: delivery.message, receipt }).await.is_err() {
+                            return;
+                        }
+                        // It never comes: the receipt is dropped when the delivery is settled, or given up by a process that
+                        // lives.
+                        let _ = tokio::time::timeout(LONGEST, end).await;
+                    }
                 }
-                let (settled, end) = oneshot::channel();
-                let receipt = Box::new(OnTrial { receipt: delivery.receipt, _settled: settled });
-                if queue.send(Delivery { message: delivery.message, receipt }).await.is_err() {
-                    return;
-                }
-                // It never comes: the receipt is dropped when the delivery is settled, or given up by a process that lives.
-                let _ = tokio::time::timeout(LONGEST, end).await;
-                if let Err(error) = stream.purge().filter(&mark).await {
-                    tracing::warn!(sequence, %error, "The mark of a message that was tried could not be removed");
-                }
+                clear(&stream, &mark).await;
             }
         }
     }
@@ -114,8 +119,18 @@ async fn put_aside(delivery: Delivery, observer: &dyn Observer) {
     }
 }
 
+/// Removes the marks of who is innocent. One that stayed would count as a death, so a server that is away is waited for.
+async fn clear(stream: &Stream<()>, mark: &str) {
+    let purge = || async { stream.purge().filter(mark).await };
+    let told = |error: &async_nats::jetstream::stream::PurgeError, pause: Duration| {
+        tracing::warn!(%error, ?pause, mark, "The mark of a message that was tried is not removed yet");
+    };
+    // In vain only where the whole stream is gone, and the marks with it.
+    let _ = tokio::time::timeout(LONGEST, purge.retry(nats::patiently()).notify(told)).await;
+}
+
 /// The marks' stream, and how many marks this one has.
-async fn marked(context: &Context, mark: &str) -> Result<(Stream, usize), String> {
+async fn marked(context: &Context, mark: &str) -> Result<(Stream<()>, usize), String> {
     let config = Config {
         name: STREAM.to_owned(),
         description: Some("Signals that Flyball reads alone, since they came too often".to_owned()),
@@ -126,7 +141,7 @@ async fn marked(context: &Context, mark: &str) -> Result<(Stream, usize), String
         ..Config::default()
     };
     nats::ensure_stream(context, config).await.map_err(|error| error.to_string())?;
-    let stream = context.get_stream(STREAM).await.map_err(|error| error.to_string())?;
+    let stream = context.get_stream_no_info(STREAM).await.map_err(|error| error.to_string())?;
     let marks = stream.info_builder().subjects(mark).fetch().await.map_err(|error| error.to_string())?;
     let marks: Vec<(String, usize)> = marks.try_collect().await.map_err(|error| error.to_string())?;
     Ok((stream, marks.iter().map(|(_, count)| count).sum()))

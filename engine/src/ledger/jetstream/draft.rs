@@ -150,7 +150,8 @@ impl Draft for StreamDraft {
 
     fn entry(&self, revision: Revision) -> Answer<'_, Result<Entry, PortError>> {
         Box::pin(async move {
-            let mut tail = JetStreamTail::new(self.home.clone(), Revision(revision.0.saturating_sub(1)));
+            let before = Revision(revision.0.saturating_sub(1));
+            let mut tail = JetStreamTail::open(self.home.clone(), before).await?;
             Tail::next(&mut tail).await
         })
     }

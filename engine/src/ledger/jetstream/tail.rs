@@ -13,6 +13,7 @@ use flyball_core::record::{Entry, Topic};
 use flyball_core::wire;
 use futures::StreamExt;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::append::WRITER;
 use super::stream::{Home, Missing};
@@ -27,10 +28,6 @@ pub(super) const AT: &str = "Flyball-At";
 const NONCES: usize = 1024;
 /// Messages asked for at once: some hundred kilobytes, and few requests for a long replay.
 const BATCH: usize = 512;
-/// How long one request for messages lives on the server.
-const EXPIRES: Duration = Duration::from_secs(10);
-/// An idle server says so this often; silence for twice as long means that the reader is not served any more.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long nothing may come before the stream is asked whether there is nothing more.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long the server keeps a reader that nobody asks for: longer than a short loss of the connection.
@@ -78,11 +75,18 @@ impl Nonces {
 }
 
 impl JetStreamTail {
-    pub(super) fn new(home: Home, after: Revision) -> Self {
+    /// Opens the reader at once, and not with the first `next`: what is appended meanwhile is read as soon as it is there, so
+    /// that the time it bears is still the server's.
+    pub(super) async fn open(home: Home, after: Revision) -> Result<Self, PortError> {
         // It begins a little earlier, to know the nonces and the time of what the caller has already.
         let position = after.0.saturating_sub(NONCES as u64);
+        let (messages, newest) = opened(&home, position + 1).await?;
+        if after.0 > newest {
+            let name = &home.name;
+            return Err(PortError::Unusable(format!("{name} ends at entry {newest}, before entry {after}")));
+        }
         let place = Place { after: after.0, position, at: Timestamp::MIN, nonces: Nonces::default() };
-        Self { home, messages: None, place }
+        Ok(Self { home, messages: Some(messages), place })
     }
 
     async fn entry(&mut self) -> Result<Stored, PortError> {
@@ -91,9 +95,11 @@ impl JetStreamTail {
                 self.messages = Some(reader(&self.home, self.place.position + 1).await?);
                 continue;
             };
-            let Ok(message) = tokio::time::timeout(SILENCE, messages.next()).await else {
-                self.place.missing(&self.home).await?;
-                continue;
+            // Asked beside the reading: on a long link the answer takes as long as the entries.
+            let message = tokio::select! {
+                biased;
+                message = messages.next() => message,
+                lost = self.place.lost(&self.home) => return Err(lost),
             };
             match message {
                 Some(Ok(message)) => match self.place.read(&self.home, &message) {
@@ -128,6 +134,16 @@ impl StoredTail for JetStreamTail {
 }
 
 impl Place {
+    /// Looks each time nothing has come for a while; ends only with what is wrong.
+    async fn lost(&self, home: &Home) -> PortError {
+        loop {
+            tokio::time::sleep(SILENCE).await;
+            if let Err(error) = self.missing(home).await {
+                return error;
+            }
+        }
+    }
+
     /// Whether the stream has given places after this one that hold nothing: a server that finds its newest entry damaged drops
     /// it, and goes on counting from there. Without an answer nothing is concluded.
     async fn missing(&self, home: &Home) -> Result<(), PortError> {
@@ -193,26 +209,31 @@ fn beside(message: &Message) -> Result<Beside, String> {
 
 /// A reader of the stream from `sequence` on; it waits until there is one, and fails only when the stream is gone.
 async fn reader(home: &Home, sequence: u64) -> Result<pull::Stream, PortError> {
-    let open = || async {
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: READER_KEPT,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let made = home.context.create_consumer_on_stream(config, &home.name).await;
-        // After the reader was made: one that reads another stream is never used.
-        let newest = home.info().await?.state.last_sequence;
-        if newest + 1 < sequence {
-            return Err(Missing::Gone(format!("{} ends at entry {newest}, before entry {}", home.name, sequence - 1)));
-        }
-        let again = |why: String| Missing::Unreachable(why);
-        let consumer = made.map_err(|error| again(error.to_string()))?;
-        let messages = consumer.stream().max_messages_per_batch(BATCH).expires(EXPIRES).heartbeat(HEARTBEAT).messages();
-        messages.await.map_err(|error| again(error.to_string()))
-    };
+    let open = || opened(home, sequence);
     let opened = open.retry(nats::patiently()).when(|missing| matches!(missing, Missing::Unreachable(_))).await;
-    opened.map_err(PortError::from)
+    opened.map(|(messages, _)| messages).map_err(PortError::from)
+}
+
+/// One attempt at it, and the newest sequence that the stream has given.
+async fn opened(home: &Home, sequence: u64) -> Result<(pull::Stream, u64), Missing> {
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
+        ack_policy: AckPolicy::None,
+        inactive_threshold: READER_KEPT,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    };
+    let asked = Instant::now();
+    let made = home.context.create_consumer_on_stream(config, &home.name).await;
+    let heartbeat = nats::heartbeat(asked.elapsed());
+    // After the reader was made: one that reads another stream is never used.
+    let newest = home.info().await?.state.last_sequence;
+    if newest + 1 < sequence {
+        return Err(Missing::Gone(format!("{} ends at entry {newest}, before entry {}", home.name, sequence - 1)));
+    }
+    let again = |why: String| Missing::Unreachable(why);
+    let consumer = made.map_err(|error| again(error.to_string()))?;
+    let messages = consumer.stream().max_messages_per_batch(BATCH).expires(nats::EXPIRES).heartbeat(heartbeat);
+    Ok((messages.messages().await.map_err(|error| again(error.to_string()))?, newest))
 }
