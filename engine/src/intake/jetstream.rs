@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::{self, Context};
 use backon::Retryable;
 use flyball_core::ports::{Answer, Delivery, Message, PortError, Signals};
@@ -219,8 +220,14 @@ impl Signals for JetStreamSignals {
     fn ready(&self) -> Answer<'_, Result<(), PortError>> {
         Box::pin(async {
             let name = &self.own.cached_info().name;
-            let found = self.own.get_info().await.map(drop);
-            found.map_err(|error| PortError::Unavailable(format!("consumer {name}: {error}")))
+            match self.own.get_info().await {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() == ConsumerInfoErrorKind::TimedOut => {
+                    let within = nats::ANSWER_TIMEOUT;
+                    Err(PortError::Unavailable(format!("consumer {name}: no answer within {within:?}")))
+                }
+                Err(error) => Err(PortError::Unavailable(format!("consumer {name}: {error}"))),
+            }
         })
     }
 }

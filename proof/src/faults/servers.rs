@@ -6,9 +6,9 @@ use anyhow::ensure;
 use flyball_core::workload::Workload as Target;
 use flyball_devcluster::{Cluster, Part};
 
-use super::bed::{each_once, leak, mortal, patiently, prepared, slow_ones};
+use super::bed::{RESTART, each_once, leak, mortal, patiently, prepared, slow_ones};
 use super::{Row, quick, slow};
-use crate::rig::{Rig, shared_nats};
+use crate::rig::{Rig, WIDE, policy, shared_nats};
 
 pub(super) const ROWS: &[Row] = &[
     quick(27, "api-server-killed-in-mid-flow", "read back when it is there again; one effect each", killed),
@@ -63,7 +63,10 @@ fn killed() {
 /// carry out when it goes on.
 fn stopped(part: Part, seconds: u64) {
     let (cluster, _turn) = mortal();
-    let rig = on(&format!("f28-{seconds}"), cluster);
+    let mut rig = Rig::on(&format!("f28-{seconds}"), cluster, &shared_nats().url());
+    // No rollout goes on while its API server stands still: who gives it less time than that is told that it timed out.
+    let text = policy("restart", RESTART, "{restart: {}}", "").replace("timeout: 40s", "timeout: 3m");
+    rig.policy("p.yaml", &text).policy("g.yaml", WIDE).start();
     let targets = slow_ones(&rig, 4);
     rig.rca("app-0", "w1", "memory_leak");
     rig.rca("app-1", "w1", "memory_leak");
