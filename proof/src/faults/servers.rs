@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use flyball_core::facts::STAMP_INTENT;
 use flyball_core::workload::Workload as Target;
-use flyball_devcluster::{Cluster, Part};
+use flyball_devcluster::{Answer, Cluster, Part};
 
-use super::bed::{RESTART, each_once, leak, mortal, patiently, prepared, slow_ones};
+use super::bed::{RESTART, effects, leak, mortal, patiently, prepared, slow_ones};
 use super::{Row, quick, slow};
-use crate::rig::{Rig, WIDE, policy, shared_nats};
+use crate::judge::Evidence;
+use crate::rig::{Rig, WIDE, outcome, policy, shared_nats};
 
 pub(super) const ROWS: &[Row] = &[
     quick(27, "api-server-killed-in-mid-flow", "read back when it is there again; one effect each", killed),
@@ -35,7 +37,25 @@ fn settle(rig: &Rig, targets: &[Target]) {
         ensure!(history.intents().count() == targets.len() && history.open().count() == 0, "not yet");
         Ok(())
     });
-    each_once(rig, targets);
+    let stamp = |it: &Target| rig.object(it)["metadata"]["annotations"][STAMP_INTENT].as_str()?.parse().ok();
+    let evidence = Evidence::of(rig, &[], &[]).expect("the audit log and the ledger");
+    // A server that gave a request up may have carried it out: what it did tells, and not what it said.
+    let found = Evidence { stamped: targets.iter().filter_map(stamp).collect(), ..evidence }.judge_at_rest();
+    assert!(found.is_empty(), "{found:#?}");
+    for target in targets {
+        let ended = rig.ended(target, 1);
+        assert_eq!(ended.len(), 1, "one intent on {target}");
+        assert!(outcome(&ended[0]).is_success(), "{target}: {:?}", ended[0].stage());
+        assert_eq!(templates(rig, target), 2, "the template before, and the one of a single effect, of {target}");
+        assert!(effects(rig, target) <= 1, "effects on {target}");
+    }
+}
+
+/// How many templates the target has had: each of its own has a ReplicaSet.
+fn templates(rig: &Rig, target: &Target) -> usize {
+    let path = format!("/apis/apps/v1/namespaces/{}/replicasets?labelSelector=app%3D{}", target.namespace, target.name);
+    let found = rig.cluster.api().get(&path).and_then(Answer::ok).expect("its ReplicaSets");
+    found["items"].as_array().map_or(0, Vec::len)
 }
 
 fn first_effect(rig: &Rig, targets: &[Target]) {
