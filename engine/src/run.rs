@@ -99,7 +99,7 @@ async fn wire(
 ) -> Result<(Wired, Option<Simulated>)> {
     let telemetry = Arc::new(telemetry.clone());
     match mode {
-        Mode::Run => Ok((wire::real(config, clock, telemetry, told).await?, None)),
+        Mode::Run => Ok((Box::pin(wire::real(config, clock, telemetry, told)).await?, None)),
         Mode::Dev => wire::mixed(config, clock, telemetry, told).await,
     }
 }
