@@ -84,22 +84,18 @@ async fn hold(
             }
             Ok((_, TRIALS..)) => put_aside(delivery, &*observer).await,
             Ok((stream, _)) => {
-                match put(&context, &mark).await {
+                if let Err(error) = put(&context, &mark).await {
                     // Left to come again, and without the mark, which may be there all the same.
-                    Err(error) => {
-                        tracing::warn!(sequence, %error, "A message that came often cannot be tried");
-                        drop(delivery);
+                    tracing::warn!(sequence, %error, "A message that came often cannot be tried");
+                    drop(delivery);
+                } else {
+                    let (settled, end) = oneshot::channel();
+                    let receipt = Box::new(OnTrial { receipt: delivery.receipt, _settled: settled });
+                    if queue.send(Delivery { message: delivery.message, receipt }).await.is_err() {
+                        return;
                     }
-                    Ok(()) => {
-                        let (settled, end) = oneshot::channel();
-                        let receipt = Box::new(OnTrial { receipt: delivery.receipt, _settled: settled });
-                        if queue.send(Delivery { message: delivery.message, receipt }).await.is_err() {
-                            return;
-                        }
-                        // It never comes: the receipt is dropped when the delivery is settled, or given up by a process that
-                        // lives.
-                        let _ = tokio::time::timeout(LONGEST, end).await;
-                    }
+                    // It never comes: the receipt is dropped when the delivery is settled, or given up by a process that lives.
+                    let _ = tokio::time::timeout(LONGEST, end).await;
                 }
                 clear(&stream, &mark).await;
             }
