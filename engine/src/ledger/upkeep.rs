@@ -91,12 +91,14 @@ pub async fn upkeep(
             round(&book, shelf, retention, kept).await
         };
         let done = tokio::select! {
+            biased;
             () = stopping.cancelled() => return,
             done = step => done,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "Looking after the ledger failed; trying again later");
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => return,
                 () = clock.sleep(ASK_AGAIN) => {}
             }
@@ -112,6 +114,7 @@ async fn due(book: &Book, clock: &dyn Clock, pace: Pace, kept: Revision) {
         book.reached(Revision(kept.0 + 1)).await;
     };
     tokio::select! {
+        biased;
         () = enough => {}
         () = late => {}
     }
