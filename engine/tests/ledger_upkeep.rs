@@ -150,6 +150,34 @@ async fn a_checkpoint_of_another_past_is_not_believed() {
     assert_eq!(bed.started().await.unwrap(), *bed.book.history());
 }
 
+/// As in an upgrade that is rolled out: the newer build keeps a checkpoint, and an older replica starts once more.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_of_a_newer_build_leads_nobody_past_entries_that_it_cannot_read() {
+    let bed = Bed::new().await;
+    bed.notes(3).await;
+    bed.stopping.cancel();
+    let newer = Arc::new(bed.world.ledger.newer());
+    let (book, tail) = Book::open(newer.clone(), bed.clock.clone()).await.unwrap();
+    tokio::spawn(tail);
+    let started = Started { replica: "two".into(), policies: "4".into(), version: "newer".to_owned() };
+    book.note(Record::Started(started)).await;
+    let stopping = CancellationToken::new();
+    let keeping = upkeep(book, bed.clock.clone(), Pace::default(), Retention::default(), stopping.clone());
+    let kept = tokio::spawn(keeping);
+    bed.clock.sleep(SignedDuration::from_mins(61)).await;
+    stopping.cancel();
+    kept.await.unwrap();
+    // What a build says that reads the entries of that version.
+    let checkpoint = bed.shelf().read().await.unwrap().unwrap();
+    assert_eq!(checkpoint.revision, Revision(4));
+    let text = String::from_utf8(checkpoint.body.to_vec()).unwrap();
+    let body = text.replacen("\"records\":1", "\"records\":2", 1);
+    bed.world.ledger.damage_checkpoint();
+    bed.shelf().keep(flyball_core::ports::Checkpoint { body: body.into_bytes().into(), ..checkpoint }).await.unwrap();
+    let said = bed.started().await.unwrap_err().to_string();
+    assert!(said.contains("entry 4 cannot be read: it has version 2"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn entries_that_somebody_else_removed_are_missed() {
     let bed = Bed::new().await;

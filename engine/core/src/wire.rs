@@ -12,7 +12,7 @@ use crate::record::{Record, Topic};
 
 /// The version of the records that this build writes. It reads this one and no other: an entry of another version is an
 /// error that names it, because skipping it would fold a history that never was.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 const ADMIT: &str = "admit";
 const NOTE: &str = "note";

@@ -1,6 +1,8 @@
 //! A ledger in memory: compare-and-append per topic, one line of revisions, time that never runs backwards.
 
+mod newer;
 mod shelf;
+mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,8 +13,11 @@ use flyball_core::ports::{Answer, AppendError, Checkpoint, Clock, Ledger, PortEr
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
 
+use newer::Build;
+use tail::MemoryTail;
+
 use crate::script::Script;
-use crate::wake::{Bell, Look, lock, wait};
+use crate::wake::{Bell, lock};
 use crate::world::Shared;
 
 /// What may go wrong with one append.
@@ -33,6 +38,8 @@ type Appended = Result<Head, AppendError>;
 /// The ledger.
 pub struct MemoryLedger {
     inner: Arc<Inner>,
+    /// Whose build it is that writes and reads through this: the one under test, or a newer one.
+    build: Build,
 }
 
 struct Inner {
@@ -52,7 +59,9 @@ struct State {
     first: Revision,
     /// The newest two, the newest last.
     checkpoints: Vec<Checkpoint>,
-    held: BTreeMap<(Timestamp, u64), Write>,
+    held: BTreeMap<(Timestamp, u64), (Write, Build)>,
+    /// What newer builds wrote, as it is stored.
+    foreign: BTreeMap<Revision, Vec<u8>>,
     sent: u64,
     at: Timestamp,
     /// Goes up when the tails are cut.
@@ -71,13 +80,15 @@ impl MemoryLedger {
             first: Revision(1),
             checkpoints: Vec::new(),
             held: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             sent: 0,
             at: Timestamp::MIN,
             cuts: 0,
             script: Script::new(shared.seed, "ledger"),
             bell: Bell::default(),
         };
-        Self { inner: Arc::new(Inner { seed: shared.seed, clock: shared.clock.clone(), state: Mutex::new(state) }) }
+        let inner = Inner { seed: shared.seed, clock: shared.clock.clone(), state: Mutex::new(state) };
+        Self { inner: Arc::new(inner), build: Build::Ours }
     }
 
     /// The next append suffers `fault`. Several queue up.
@@ -154,16 +165,16 @@ impl Inner {
     fn advanced(&self) -> MutexGuard<'_, State> {
         let (mut state, now) = (lock(&self.state), self.clock.now());
         while let Some(first) = state.held.first_entry().filter(|it| it.key().0 <= now) {
-            let ((due, _), write) = first.remove_entry();
+            let ((due, _), (write, build)) = first.remove_entry();
             // Nobody waits for the answer any more.
-            let _ = state.append(write, due);
+            let _ = state.append(write, build, due);
         }
         state
     }
 }
 
 impl State {
-    fn append(&mut self, write: Write, now: Timestamp) -> Appended {
+    fn append(&mut self, write: Write, build: Build, now: Timestamp) -> Appended {
         let head = self.heads.get(&write.topic).copied().unwrap_or_default();
         match (write.topic, write.expect) {
             (Topic::Note, None) => {}
@@ -181,6 +192,9 @@ impl State {
         let entry = Entry::sealed(revision, self.at, write.topic, write.expect, write.record)?;
         let head = entry.head();
         self.heads.insert(entry.topic, head);
+        if build == Build::Newer {
+            self.foreign.insert(revision, newer::body(&entry)?);
+        }
         self.entries.push(entry);
         self.bell.ring();
         Ok(head)
@@ -188,6 +202,7 @@ impl State {
 
     fn cut_after(&mut self, newest: Revision) {
         self.entries.retain(|it| it.revision <= newest);
+        self.foreign.retain(|it, _| *it <= newest);
         // The older copy still has what was removed since.
         let given_up = self.entries.iter().filter_map(|it| match it.record {
             Record::Purged { before } => Some(before),
@@ -199,39 +214,26 @@ impl State {
         self.bell.ring();
     }
 
-    /// An entry as a store would read it: one that was changed is not what its sum says.
-    fn checked(&self, entry: Entry) -> Result<Entry, PortError> {
-        if !self.edited.contains(&entry.revision) {
-            return Ok(entry);
-        }
-        let before = Head { revision: Revision::default(), sum: entry.prev };
-        let again = Entry::sealed(entry.revision, entry.at, entry.topic, Some(before), entry.record.clone());
-        if again.is_ok_and(|it| it.sum == entry.sum) {
-            return Ok(entry);
-        }
-        Err(PortError::Unusable(format!("entry {} cannot be read: it was changed", entry.revision)))
-    }
-
     fn newest(&self) -> Revision {
         self.entries.last().map(|it| it.revision).unwrap_or_default()
     }
 
-    fn submit(&mut self, write: Write, now: Timestamp) -> Appended {
+    fn submit(&mut self, write: Write, build: Build, now: Timestamp) -> Appended {
         let unknown = |why: &str| Err(AppendError::Unknown(why.to_owned()));
         if self.script.down(now).is_some() {
             return unknown("the ledger cannot be reached");
         }
         match self.script.take() {
-            None => self.append(write, now),
+            None => self.append(write, build, now),
             Some(LedgerFault::Lost) => unknown("no answer: the append was lost"),
             Some(LedgerFault::AnswerLost) => {
                 // Whether it was accepted is what the caller does not learn.
-                let _ = self.append(write, now);
+                let _ = self.append(write, build, now);
                 unknown("no answer: the answer was lost")
             }
             Some(LedgerFault::Held(delay)) => {
                 self.sent += 1;
-                self.held.insert((now.saturating_add(delay).unwrap_or(Timestamp::MAX), self.sent), write);
+                self.held.insert((now.saturating_add(delay).unwrap_or(Timestamp::MAX), self.sent), (write, build));
                 // A tail that waits has to learn of the time at which it lands.
                 self.bell.ring();
                 unknown("no answer: the append is held")
@@ -250,7 +252,7 @@ impl State {
 
 impl Ledger for MemoryLedger {
     fn append(&self, write: Write) -> Answer<'_, Appended> {
-        Box::pin(async move { self.inner.advanced().submit(write, self.inner.clock.now()) })
+        Box::pin(async move { self.inner.advanced().submit(write, self.build, self.inner.clock.now()) })
     }
 
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
@@ -261,7 +263,7 @@ impl Ledger for MemoryLedger {
                 let newest = state.newest();
                 return Err(PortError::Unusable(format!("the ledger ends at entry {newest}, before entry {after}")));
             }
-            let tail = MemoryTail { inner: self.inner.clone(), after, cuts: state.cuts };
+            let tail = MemoryTail::new(self.inner.clone(), self.build, after, state.cuts);
             Ok(Box::new(tail) as Box<dyn Tail>)
         })
     }
@@ -281,45 +283,5 @@ impl Ledger for MemoryLedger {
     fn identity(&self) -> Arc<str> {
         let state = self.inner.advanced();
         format!("memory {}-{}", self.inner.seed, state.number).into()
-    }
-}
-
-struct MemoryTail {
-    inner: Arc<Inner>,
-    after: Revision,
-    cuts: u64,
-}
-
-impl MemoryTail {
-    fn look(&mut self, waker: &std::task::Waker) -> Look<Result<Entry, PortError>> {
-        let mut state = self.inner.advanced();
-        if state.cuts != self.cuts {
-            return Look::Found(Err(PortError::Unavailable("the tail was cut".into())));
-        }
-        if self.after.0 == 0 {
-            // What is read from the beginning begins where the last purge left it.
-            self.after = Revision(state.first.0 - 1);
-        }
-        if self.after.0 + 1 < state.first.0 {
-            let why = format!("entries {} to {} are missing", self.after.0 + 1, state.first.0 - 1);
-            return Look::Found(Err(PortError::Unusable(why)));
-        }
-        // Revisions have no gaps and begin at 1, so that a revision is the index of the entry after it.
-        let next = usize::try_from(self.after.0).ok().and_then(|at| state.entries.get(at)).cloned();
-        if let Some(entry) = next {
-            let entry = state.checked(entry);
-            if let Ok(entry) = &entry {
-                self.after = entry.revision;
-            }
-            return Look::Found(entry);
-        }
-        state.bell.listen(waker);
-        Look::Nothing(state.held.first_key_value().map(|((due, _), _)| *due))
-    }
-}
-
-impl Tail for MemoryTail {
-    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
-        wait(self.inner.clock.clone(), |waker| self.look(waker))
     }
 }

@@ -6,6 +6,7 @@ use flyball_core::history::{Contradiction, History};
 use flyball_core::id::Revision;
 use flyball_core::ports::{Checkpoint, Ledger, PortError};
 use flyball_core::record::{Entry, Record};
+use flyball_core::wire;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +32,21 @@ pub(super) struct Milestones(VecDeque<(Timestamp, Revision)>);
 #[derive(Serialize)]
 struct Written<'a> {
     v: u32,
+    /// The version of the entries that its writer reads. One that reads others may have folded what this build cannot read.
+    records: u32,
     folds: &'a Folds,
 }
 
 #[derive(Deserialize)]
 struct Version {
     v: u32,
+    /// Before it was written down there was one version only.
+    #[serde(default = "first_version")]
+    records: u32,
+}
+
+fn first_version() -> u32 {
+    1
 }
 
 #[derive(Deserialize)]
@@ -74,14 +84,19 @@ impl Folds {
 
     /// Written down.
     pub(super) fn checkpoint(&self) -> Result<Checkpoint, String> {
-        let body = serde_json::to_vec(&Written { v: VERSION, folds: self }).map_err(|error| error.to_string())?;
+        let body = serde_json::to_vec(&Written { v: VERSION, records: wire::VERSION, folds: self })
+            .map_err(|error| error.to_string())?;
         Ok(Checkpoint { revision: self.history.revision(), body: body.into() })
     }
 
     fn of(checkpoint: &Checkpoint) -> Result<Self, String> {
-        let Version { v } = serde_json::from_slice(&checkpoint.body).map_err(|error| error.to_string())?;
+        let Version { v, records } = serde_json::from_slice(&checkpoint.body).map_err(|error| error.to_string())?;
         if v != VERSION {
             return Err(format!("it has version {v}, and this build reads version {VERSION}"));
+        }
+        if records != wire::VERSION {
+            let reads = wire::VERSION;
+            return Err(format!("it folds entries of version {records}, and this build reads version {reads}"));
         }
         let Body { folds } = serde_json::from_slice(&checkpoint.body).map_err(|error| error.to_string())?;
         let (said, holds) = (checkpoint.revision, folds.history.revision());
