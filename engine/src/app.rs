@@ -1,6 +1,7 @@
 //! Start in order, stop in reverse. Every task is owned here, named and awaited; if one ends early the process ends.
 
 use std::future::Future;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ impl App {
             stopping: CancellationToken::new(),
             peers: Mutex::new(Peers::new(writer)),
             driving: Mutex::default(),
+            undecided: AtomicUsize::default(),
         });
         let (notes, writing) = Notes::open(book.clone(), ports.clock.clone());
         let mut app = Self {

@@ -4,10 +4,12 @@
 mod inbox;
 mod jetstream;
 mod reader;
+mod trial;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use flyball_core::ports::{Delivery, Message, Signals};
 use flyball_core::record::Symptom;
@@ -17,8 +19,9 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 pub use inbox::Inbox;
-pub use jetstream::{ForeignStream, JetStreamSignals, Observer};
+pub use jetstream::{ForeignStream, JetStreamSignals};
 pub use reader::Reader;
+pub use trial::{KILLS_ITS_READER, Marks, Observer, SUSPECT, TRIALS, Trials};
 
 use crate::notes::{Notes, Unheard};
 use crate::pipeline::{Engine, OnPanic};
@@ -31,6 +34,13 @@ const WORKERS: usize = 64;
 const QUEUE: usize = 256;
 
 type Work = (Result<Signal, Refusal>, Delivery);
+
+/// What one process has taken up and not decided at most, of signals about so many workloads: more wait with the bus. Signals about
+/// one workload share a worker, which has one in hand beside those in its queue; the last one is what the intake holds out to it.
+pub const fn most_undecided(workloads: usize) -> usize {
+    let workers = if workloads < WORKERS { workloads } else { WORKERS };
+    workers * (QUEUE + 1) + 1
+}
 
 /// Takes deliveries to their end.
 pub struct Intake {
@@ -84,6 +94,7 @@ impl Intake {
             Err(_) => delivery.message.sequence.hash(&mut hash),
         }
         let shard = usize::try_from(hash.finish() % queues.len() as u64).unwrap_or_default();
+        self.engine.undecided.fetch_add(1, Ordering::Relaxed);
         // A worker ends before its queue only by a panic, and that stops the process.
         let _ = queues[shard].send((read, delivery)).await;
     }
@@ -97,6 +108,7 @@ impl Intake {
                 Ok(signal) => self.decide(signal, delivery).await,
                 Err(refusal) => self.refuse(&refusal, delivery).await,
             }
+            self.engine.undecided.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -8,6 +8,7 @@ mod undo;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,7 @@ use flyball_core::deny::NoAction;
 use flyball_core::guardrail::{
     Admitted, Cleared, Objections, Verdict, forbidden, judge, screen, screen_shadow, unreadable,
 };
+use flyball_core::history::History;
 use flyball_core::id::IntentId;
 use flyball_core::mapper::propose;
 use flyball_core::policy::PolicySet;
@@ -26,6 +28,7 @@ use flyball_core::signal::Signal;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+pub use watch::POLL;
 
 use crate::admit::{Admittance, Admitter};
 use crate::ledger::Book;
@@ -33,7 +36,7 @@ use crate::replicas::Peers;
 use crate::telemetry::Telemetry;
 
 /// Requests that may wait at once. A room fuller than this would be judged for so long that its signals expire in it.
-const ROOM: usize = 1_000;
+pub const ROOM: usize = 1_000;
 
 /// What decides and drives.
 pub struct Engine {
@@ -59,6 +62,8 @@ pub struct Engine {
     pub peers: Mutex<Peers>,
     /// What this process drives.
     pub driving: Mutex<BTreeSet<IntentId>>,
+    /// Signals that this process has taken up and not decided yet.
+    pub undecided: AtomicUsize,
 }
 
 /// Stops the process if the task that owns it panics.
@@ -213,16 +218,18 @@ impl Engine {
     async fn defer(&self, objections: Objections) -> Decision {
         let Objections { request, reasons } = &objections;
         let key = WaitKey::of(request);
-        if self.book.history().waiting().count() >= ROOM {
-            return Decision::Denied(objections);
-        }
         let deferral = Deferral { request: request.clone(), objections: reasons.clone() };
-        let wrote =
-            self.admitter.write(|it| it.waiter(&key).is_none().then(|| Record::Deferred(deferral.clone()))).await;
+        // Asked of the fold that the entry is compared with: the room is the same for all replicas.
+        let has_room = |it: &History| it.waiter(&key).is_none() && it.waiting().count() < ROOM;
+        let wrote = self.admitter.write(|it| has_room(it).then(|| Record::Deferred(deferral.clone()))).await;
         // Somebody else may have come to wait first, here or on another replica: then this signal joins.
         let ours = |it: &ActionRequest| it.cause == request.cause && it.evidence.sequence == request.evidence.sequence;
-        let first = wrote || self.book.history().waiter(&key).is_some_and(|it| ours(&it.deferral.request));
-        if first { Decision::Deferred(objections) } else { Decision::Joined(objections) }
+        let waits = self.book.history().waiter(&key).map(|it| ours(&it.deferral.request));
+        match waits {
+            Some(false) if !wrote => Decision::Joined(objections),
+            None if !wrote => Decision::Denied(objections),
+            _ => Decision::Deferred(objections),
+        }
     }
 
     /// Says in the log what is about to be done.

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use contradiction::Contradiction;
+pub use intents::WHOLE;
 pub use windows::Window;
 
 use crate::chain::Head;

@@ -2,9 +2,9 @@
 //! order; what was received and is not settled is kept from being delivered again for as long as it is worked on.
 
 mod hold;
+mod marks;
 mod receipt;
 mod streams;
-mod trial;
 
 use std::sync::Arc;
 
@@ -19,10 +19,11 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::trial::{Observer, Trials};
 use crate::nats;
 use hold::{Holds, Place};
+use marks::JetStreamMarks;
 use receipt::JetStreamReceipt;
-use trial::{SUSPECT, Trials};
 
 /// Deliveries that `next` returns at once: few enough that a batch is decided within one flush of the ledger.
 const BATCH: usize = 256;
@@ -40,17 +41,6 @@ pub struct ForeignStream {
     pub subjects: Vec<String>,
     /// What its messages are: `anomaly` or `rca`.
     pub kind: String,
-}
-
-/// Hears what the engine itself never sees.
-pub trait Observer: Send + Sync {
-    /// A message became a dead letter because it kills its reader. `kind` is the one that the way it came names.
-    fn put_aside(&self, kind: Option<&str>);
-}
-
-/// Nobody listens.
-impl Observer for () {
-    fn put_aside(&self, _: Option<&str>) {}
 }
 
 /// Signals of one cluster. Dropping it ends its reading; what was not settled is delivered again.
@@ -121,9 +111,9 @@ impl Reading {
         let context = sources.first()?.context.clone();
         let holds = Arc::new(Holds::new(context.clone()));
         let (queue, received) = mpsc::channel(BATCH);
-        let (trials, trying) = Trials::open(context, cluster, queue.clone(), observer.clone());
+        let (trials, trying) = Trials::open(Arc::new(JetStreamMarks(context)), queue, observer.clone());
         let read = |source: &Source| {
-            AbortOnDropHandle::new(tokio::spawn(read(source.clone(), holds.clone(), trials.clone(), queue.clone())))
+            AbortOnDropHandle::new(tokio::spawn(read(source.clone(), cluster.into(), holds.clone(), trials.clone())))
         };
         let mut readers: Vec<_> = sources.iter().map(read).collect();
         readers.push(AbortOnDropHandle::new(tokio::spawn(trying)));
@@ -147,10 +137,10 @@ impl Source {
         messages.messages().await.map_err(|error| error.to_string())
     }
 
-    /// The delivery, and whether its message is a suspect. Nothing for a copy of what this process has in hand.
-    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<(Delivery, bool)> {
+    /// The delivery, and the how-manieth of its message it is. Nothing for a copy of what this process has in hand.
+    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<(Delivery, u64)> {
         let (sequence, published_at, time) = match message.info() {
-            Ok(info) => (info.stream_sequence, nats::timestamp(info.published), info.delivered),
+            Ok(info) => (info.stream_sequence, nats::timestamp(info.published), info.delivered.unsigned_abs()),
             Err(error) => {
                 // Without its place it cannot be acknowledged: it comes from no consumer.
                 tracing::warn!(stream = &*self.stream, %error, "a message that is no delivery");
@@ -159,7 +149,8 @@ impl Source {
         };
         let place = Place { stream: self.stream.clone(), sequence, published_at };
         let hold = holds.hold(place, message.reply.clone()?)?;
-        let suspect = time >= SUSPECT && !hold.is_copy();
+        // A copy of what was settled a moment ago tells nothing of its message.
+        let time = if hold.is_copy() { 1 } else { time };
         let receipt = JetStreamReceipt::new(hold, &message);
         let message = message.message;
         let message = Message {
@@ -170,12 +161,12 @@ impl Source {
             sequence,
             published_at,
         };
-        Some((Delivery { message, receipt: Box::new(receipt) }, suspect))
+        Some((Delivery { message, receipt: Box::new(receipt) }, time))
     }
 }
 
 /// Reads one consumer for ever. Readers take turns at the queue, message by message, so that none starves another.
-async fn read(source: Source, holds: Arc<Holds>, trials: Trials, queue: mpsc::Sender<Delivery>) {
+async fn read(source: Source, cluster: Arc<str>, holds: Arc<Holds>, trials: Trials) {
     loop {
         let open = || source.messages();
         let opened = open.retry(nats::patiently()).notify(|why, pause| {
@@ -185,10 +176,9 @@ async fn read(source: Source, holds: Arc<Holds>, trials: Trials, queue: mpsc::Se
         while let Some(message) = messages.next().await {
             match message {
                 Ok(message) => {
-                    let Some((delivery, suspect)) = source.delivery(&holds, message) else { continue };
-                    if suspect {
-                        trials.take(&source.stream, delivery);
-                    } else if queue.send(delivery).await.is_err() {
+                    let Some((delivery, time)) = source.delivery(&holds, message) else { continue };
+                    let sequence = delivery.message.sequence;
+                    if !trials.pass(delivery, time, || marks::name(&cluster, &source.stream, sequence)).await {
                         return;
                     }
                 }

@@ -11,7 +11,7 @@ use super::Engine;
 use super::drive::Step;
 
 /// How often a rollout is read without any hint: a stalled watch delays a verdict by no more than this.
-const POLL: SignedDuration = SignedDuration::from_secs(3);
+pub const POLL: SignedDuration = SignedDuration::from_secs(3);
 /// Never read faster than this, however many hints come.
 const SETTLE: SignedDuration = SignedDuration::from_millis(20);
 

@@ -1,5 +1,6 @@
 //! What each stage of the pipeline tells: one function a stage turns its value into metrics and spans.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use flyball_core::action::ActionRequest;
@@ -146,7 +147,7 @@ impl Telemetry {
         let history = engine.book.history();
         self.metrics.intents_open(history.open().count());
         self.metrics.pauses_active(history.pauses(now).count());
-        self.metrics.queue_depth(history.waiting().count());
+        self.metrics.queue_depth(engine.undecided.load(Ordering::Relaxed));
         self.metrics.breaker_open(breaker_is_open(&history, &engine.policies.load().guardrails, now));
     }
 }

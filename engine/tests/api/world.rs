@@ -90,6 +90,7 @@ impl World {
             stopping: tokio_util::sync::CancellationToken::new(),
             peers: std::sync::Mutex::new(flyball::replicas::Peers::new(writer)),
             driving: std::sync::Mutex::default(),
+            undecided: std::sync::atomic::AtomicUsize::default(),
         });
         let reader = Reader { cluster: "test".into(), namespace: "default".into(), aliases: BTreeMap::new() };
         let (bus, recent) = (Arc::new(Basket::default()), Arc::new(Recent::default()));

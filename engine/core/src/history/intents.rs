@@ -14,7 +14,7 @@ use crate::record::Admission;
 use crate::workload::Workload;
 
 /// Closed intents that are kept whole, for people: some kilobytes each, and more than anybody scrolls.
-const WHOLE: usize = 2_000;
+pub const WHOLE: usize = 2_000;
 
 /// The intents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ pub(super) const ACK_WAIT: Duration = Duration::from_secs(1);
 /// Deliveries that all replicas together may have unsettled: a second of the fastest intake, and some tens of megabytes on the
 /// server. Beyond it signals wait in the stream.
 pub(super) const UNSETTLED: i64 = 20_000;
-/// A delivery is repeated for ever: only an acknowledgement ends it, and what kills its reader is put aside by [`super::trial`].
+/// A delivery is repeated for ever: only an acknowledgement ends it, and what kills its reader is put aside by [`crate::intake::trial`].
 const NO_LIMIT: i64 = -1;
 
 /// Finds or makes both streams. One that exists is left as it is, as long as it carries our subjects.
