@@ -3,6 +3,9 @@
 
 mod acts;
 mod amnesia;
+mod bounds;
+mod builds;
+mod bus;
 mod campaign;
 mod chronicle;
 mod doors;
@@ -13,10 +16,12 @@ mod panics;
 mod past;
 mod plan;
 mod process;
+mod rare;
 mod shelf;
 mod shrink;
 mod stage;
 mod story;
+mod suspects;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -163,6 +163,21 @@ impl MemorySignals {
     pub fn unsettled(&self) -> usize {
         self.inner.advanced().stored.len()
     }
+
+    /// Who holds a delivery says that it is still worked on: it is not delivered again before another wait is over.
+    pub fn extend(&self, sequence: u64) {
+        let mut state = self.inner.advanced();
+        let now = self.inner.clock.now();
+        if state.script.down(now).is_none() && state.due.contains_key(&sequence) {
+            let due = now.saturating_add(state.ack_wait).unwrap_or(Timestamp::MAX);
+            state.patient(sequence, Some(due));
+        }
+    }
+
+    /// The next deliveries, each with the how-manieth of its message it is.
+    pub fn next_counted(&self) -> Answer<'_, Option<Vec<(Delivery, u64)>>> {
+        wait(self.inner.clock.clone(), |waker| self.inner.look(waker))
+    }
 }
 
 impl Inner {
@@ -178,7 +193,7 @@ impl Inner {
         state
     }
 
-    fn look(self: &Arc<Self>, waker: &Waker) -> Look<Option<Vec<Delivery>>> {
+    fn look(self: &Arc<Self>, waker: &Waker) -> Look<Option<Vec<(Delivery, u64)>>> {
         let (mut state, now) = (self.advanced(), self.clock.now());
         if let Some(until) = state.script.down(now) {
             state.bell.listen(waker);
@@ -191,8 +206,10 @@ impl Inner {
             let Some(message) = state.stored.get(&sequence).cloned() else { continue };
             let due = now.saturating_add(state.ack_wait).unwrap_or(Timestamp::MAX);
             state.patient(sequence, Some(due));
-            *state.deliveries.entry(sequence).or_default() += 1;
-            batch.push(Delivery { message, receipt: Box::new(MemoryReceipt { inner: self.clone(), sequence }) });
+            let time = state.deliveries.entry(sequence).or_default();
+            *time += 1;
+            let (time, receipt) = (u64::from(*time), Box::new(MemoryReceipt { inner: self.clone(), sequence }));
+            batch.push((Delivery { message, receipt }, time));
         }
         if !batch.is_empty() {
             return Look::Found(Some(batch));
@@ -230,7 +247,8 @@ impl State {
 
 impl Signals for MemorySignals {
     fn next(&self) -> Answer<'_, Option<Vec<Delivery>>> {
-        wait(self.inner.clock.clone(), |waker| self.inner.look(waker))
+        let counted = self.next_counted();
+        Box::pin(async move { counted.await.map(|batch| batch.into_iter().map(|(it, _)| it).collect()) })
     }
 
     fn ready(&self) -> Answer<'_, Result<(), PortError>> {

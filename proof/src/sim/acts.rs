@@ -5,13 +5,14 @@ use flyball_core::id::SignalId;
 use flyball_core::intent::{Intent, Stage as Standing};
 use flyball_core::ports::{Message, PortError};
 use flyball_core::record::{Pause, Record};
-use flyball_core::workload::Workload;
+use flyball_core::workload::{Workload, WorkloadKind};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::chronicle::Phase;
+use super::chronicle::{Phase, Trouble, What};
 use super::plan::{Act, Hand, Op, TROUBLES};
 use super::process::{Trap, Way};
+use super::rare::Burst;
 use super::stage::{Stage, Todo, reader};
 
 /// How often somebody who wants to cancel looks for something to cancel: some seven seconds long.
@@ -34,8 +35,12 @@ impl Stage {
         let at = self.clock.now();
         self.chronicle.log().tell(at, || format!("[{}] {}", op.number, self.describe(&op.act)));
         let replicas = self.replicas.len();
+        self.note_trouble(&op.act);
         match op.act {
             Act::Signal { trouble, target, window } => self.signal(trouble, target, window),
+            Act::Killer => self.killer(),
+            Act::Burst(burst) => self.burst(burst),
+            Act::Upgrade { replica, rest } => self.upgrade(replica % replicas, rest),
             Act::Poison(kind) => self.poison(kind),
             Act::Redeliver(sequence) => self.world.signals.redeliver(sequence),
             Act::Kill { replica, trap, down } => self.arm(replica % replicas, trap, down),
@@ -67,6 +72,26 @@ impl Stage {
         }
     }
 
+    /// What an act makes go wrong, and for how long: what is asked of a process to which nothing is wrong has to know.
+    fn note_trouble(&self, act: &Act) {
+        let (from, replicas) = (self.clock.now(), self.replicas.len());
+        let for_ever = SignedDuration::from_hours(24);
+        let (replica, what, lasting) = match act {
+            Act::Freeze { replica, lasting } => (Some(replica % replicas), What::Frozen, *lasting),
+            Act::Cut { replica, way, lasting } => (Some(replica % replicas), What::Out(*way), *lasting),
+            Act::Stall { replica, lasting } => (Some(replica % replicas), What::Stalled, *lasting),
+            Act::Outage { way, lasting } => (None, What::Out(*way), *lasting),
+            // It is met by whoever appends next, whenever that is.
+            Act::Ledger(_) | Act::Forget { .. } | Act::Burst(_) => (None, What::Out(Way::Ledger), for_ever),
+            Act::CutTails => (None, What::Out(Way::Ledger), SignedDuration::from_secs(3)),
+            // Whoever is well reads every other second, to tell whether it is ready.
+            Act::Unreadable => (None, What::Out(Way::Cluster), SignedDuration::from_secs(15)),
+            _ => return,
+        };
+        let trouble = Trouble { replica, what, from, until: after(from, lasting) };
+        self.chronicle.log().troubles.push(trouble);
+    }
+
     fn describe(&self, act: &Act) -> String {
         match act {
             Act::Signal { trouble, target, window } => {
@@ -84,12 +109,24 @@ impl Stage {
     }
 
     pub(super) fn signal(&mut self, trouble: usize, target: usize, window: u64) {
-        let (kind, word) = TROUBLES[trouble];
-        let target = self.targets[target].clone();
-        let pods = self.world.cluster.pods(&target);
+        self.publish(trouble, &self.targets[target].clone(), target as u64, window);
+    }
+
+    /// A signal about a workload, which is number `about` of those that signals are about.
+    fn publish(&mut self, trouble: usize, target: &Workload, about: u64, window: u64) {
+        let window = format!("w{window}");
+        let message = self.message(TROUBLES[trouble], target, &window);
+        let id = reader().read(&message).expect("our own signals can be read").id;
+        let sequence = self.world.signals.publish(message);
+        self.chronicle.log().subjects.insert(sequence, about);
+        let what = format!("{} {target} {window}", TROUBLES[trouble].1);
+        self.published.push(Published { sequence, id: Some(id), what });
+    }
+
+    fn message(&self, (kind, word): (&str, &str), target: &Workload, window: &str) -> Message {
+        let pods = self.world.cluster.pods(target);
         let pod = if word == "error" { pods.first().map(|it| it.0.to_string()) } else { None };
         let metadata = json!({"namespace": &*target.namespace, "kind": target.kind.as_str(), "pod": pod});
-        let window = format!("w{window}");
         let body = if kind == "rca" {
             json!({"windowId": window, "service": &*target.name, "confidence": 0.9, "metadata": metadata,
                 "rankedCauses": [{"svc": &*target.name, "cause": word, "probability": 0.9}]})
@@ -98,16 +135,33 @@ impl Stage {
                 "type": word, "metadata": metadata})
         };
         let kind = if kind == "rca" { "rca" } else { "anomaly" };
-        let message = Message {
+        Message {
             kind: Some(kind.into()),
             body: body.to_string().into_bytes(),
             published_at: self.clock.now(),
             ..Message::default()
-        };
-        let id = reader().read(&message).expect("our own signals can be read").id;
-        let what = format!("{word} {target} {window}");
+        }
+    }
+
+    /// A signal like any other, but for what it does to its reader.
+    fn killer(&mut self) {
+        let message = self.message(TROUBLES[0], &self.targets[0], "deadly");
         let sequence = self.world.signals.publish(message);
-        self.published.push(Published { sequence, id: Some(id), what });
+        self.chronicle.log().killers.insert(sequence, Vec::new());
+        self.published.push(Published { sequence, id: None, what: "what kills its reader".to_owned() });
+    }
+
+    fn burst(&mut self, burst: Burst) {
+        // Its windows are nobody else's.
+        match burst {
+            Burst::Flood { target, count } => (0..count).for_each(|it| self.signal(1, target, 10_000 + it)),
+            Burst::Crowd { count } => {
+                for it in 0..count {
+                    let one = Workload::new(WorkloadKind::Deployment, "crowd", &format!("one-{it}"));
+                    self.publish(0, &one, 1_000 + it, 10_000);
+                }
+            }
+        }
     }
 
     fn poison(&mut self, kind: usize) {

@@ -10,6 +10,9 @@ use flyball_core::record::Entry;
 use flyball_core::workload::Workload;
 use jiff::Timestamp;
 
+use super::process::Way;
+use super::suspects::Tried;
+
 /// Before a call leaves the process, or after it was carried out and before its answer is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -60,6 +63,41 @@ pub(super) struct Departure {
     pub(super) number: u32,
 }
 
+/// What keeps a process from its work, or from being told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// It is stopped.
+    Frozen,
+    /// It does not get through to a server, or is not answered as it should be.
+    Out(Way),
+    /// Its watches bring nothing. It has to do without.
+    Stalled,
+}
+
+/// A time in which something is wrong, with one replica or with all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trouble {
+    pub(super) replica: Option<usize>,
+    pub(super) what: What,
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Trouble {
+    /// Whether it is wrong with that replica within a time.
+    pub(super) fn hits(&self, replica: usize, from: Timestamp, until: Timestamp) -> bool {
+        self.replica.is_none_or(|it| it == replica) && self.from <= until && from <= self.until
+    }
+}
+
+/// A message that was put aside as one that kills its reader, and the trials that spoke against it.
+#[derive(Clone, Debug)]
+pub(super) struct PutAside {
+    pub(super) at: Timestamp,
+    pub(super) sequence: u64,
+    pub(super) tried: Vec<Tried>,
+}
+
 /// What the ledger has forgotten.
 #[derive(Clone, Debug)]
 pub(super) struct Loss {
@@ -94,6 +132,14 @@ pub(super) struct Log {
     /// Intents whose send is not settled, as far as the answers told.
     pub(super) unsettled: BTreeSet<IntentId>,
     pub(super) loss: Option<Loss>,
+    pub(super) troubles: Vec<Trouble>,
+    /// Processes that have ended, and when.
+    pub(super) ended: BTreeMap<Who, Timestamp>,
+    /// Messages that kill their reader, with those who died of each.
+    pub(super) killers: BTreeMap<u64, Vec<Who>>,
+    pub(super) put_aside: Vec<PutAside>,
+    /// What a message is about, by its place in the stream: those of one number are decided one after the other.
+    pub(super) subjects: BTreeMap<u64, u64>,
     pub(super) violations: Vec<Violation>,
     story: Vec<(Timestamp, String)>,
     told: bool,

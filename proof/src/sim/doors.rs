@@ -1,6 +1,6 @@
 //! The doors of one process: the world's ports, with everything between a process and its servers that can go wrong.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use flyball::pipeline::Engine;
 use flyball_core::action::ActionRequest;
@@ -9,17 +9,18 @@ use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
 use flyball_core::intent::{Attempt, Event, Execution, Fence};
 use flyball_core::ports::{
-    Answer, AppendError, Beat, Clock, Cluster, Delivery, Ledger, PortError, Ports, Receipted, Replicas, Shelf, Signals,
-    Tail, Write,
+    Answer, AppendError, Beat, Clock, Cluster, Ledger, PortError, Ports, Replicas, Shelf, Tail, Write,
 };
 use flyball_core::record::{Entry, Record, Topic};
 use flyball_core::workload::Workload;
-use flyball_sim::{Ear, World};
+use flyball_sim::{Ear, MemoryLedger, World};
 use jiff::{SignedDuration, Timestamp};
 
-use super::chronicle::{Ack, Departure, Phase};
+use super::bus::Bus;
+use super::chronicle::{Departure, Phase};
 use super::judge;
 use super::process::{Process, Way};
+use super::suspects::Suspects;
 
 /// So long a call waits for an answer that a cut way swallows.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(2);
@@ -29,6 +30,12 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(2);
 pub(super) struct Doors {
     pub(super) process: Arc<Process>,
     pub(super) world: Arc<World>,
+    /// The ledger, as the build of this process writes and reads it.
+    ledger: Arc<MemoryLedger>,
+    pub(super) newer: bool,
+    /// When it was first given an entry that its build cannot read.
+    pub(super) blind: Arc<OnceLock<Timestamp>>,
+    pub(super) suspects: Arc<Suspects>,
     engine: Running,
 }
 
@@ -36,23 +43,34 @@ pub(super) struct Doors {
 pub(super) type Running = Arc<Mutex<Option<Arc<Engine>>>>;
 
 impl Doors {
-    pub(super) fn new(process: Arc<Process>, world: Arc<World>, engine: Running) -> Self {
-        Self { process, world, engine }
+    pub(super) fn new(
+        process: Arc<Process>,
+        world: Arc<World>,
+        newer: bool,
+        suspects: Arc<Suspects>,
+        engine: Running,
+    ) -> Self {
+        let ledger = if newer { Arc::new(world.ledger.newer()) } else { world.ledger.clone() };
+        Self { process, world, ledger, newer, blind: Arc::default(), suspects, engine }
+    }
+
+    /// The engine, once it has started.
+    pub(super) fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the process was asked to stop.
     fn is_stopping(&self) -> bool {
-        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        engine.as_ref().is_some_and(|it| it.stopping.is_cancelled())
+        self.engine().is_some_and(|it| it.stopping.is_cancelled())
     }
 
     /// As the engine takes them.
     pub(super) fn ports(&self) -> Ports {
         let doors = Arc::new(self.clone());
         let ear = self.world.air.listen(self.process.clock.clone());
-        let anchor = self.world.anchor.clone();
+        let (anchor, signals) = (self.world.anchor.clone(), Arc::new(Bus::open(self)));
         let replicas = Arc::new(Voice { doors: self.clone(), ear });
-        Ports { signals: doors.clone(), ledger: doors.clone(), cluster: doors.clone(), replicas, anchor, clock: doors }
+        Ports { signals, ledger: doors.clone(), cluster: doors.clone(), replicas, anchor, clock: doors }
     }
 
     fn now(&self) -> Timestamp {
@@ -136,6 +154,7 @@ impl Ledger for Doors {
     fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
         Box::pin(async move {
             let (point, process) = (append_point(&write.record), &self.process);
+            self.may_write(&write);
             if point == "append Attempted" && self.is_stopping() {
                 let why = format!("r{} begins an attempt while it stops", process.who.replica);
                 process.chronicle.log().breach("O4", Some(process.clock.now()), why);
@@ -145,7 +164,7 @@ impl Ledger for Doors {
                 return Err(AppendError::Unknown("cut off".into()));
             }
             judge::truthful(&mut process.chronicle.log(), process.who, self.now(), &write, &self.world);
-            let (ledger, topic, record) = (self.world.ledger.clone(), write.topic, write.record.clone());
+            let (ledger, topic, record) = (self.ledger.clone(), write.topic, write.record.clone());
             let answer = process.leave(async move { ledger.append(write).await }).await;
             if let Ok(head) = &answer {
                 self.landed(*head, topic, &record);
@@ -159,7 +178,7 @@ impl Ledger for Doors {
     }
 
     fn identity(&self) -> Arc<str> {
-        self.world.ledger.identity()
+        self.ledger.identity()
     }
 
     fn shelf(&self) -> Option<&dyn Shelf> {
@@ -168,13 +187,13 @@ impl Ledger for Doors {
 
     fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
         Box::pin(async move {
-            let tail = self.read(Way::Ledger, "follow", self.world.ledger.follow(after)).await?;
+            let tail = self.read(Way::Ledger, "follow", self.ledger.follow(after)).await?;
             Ok(Box::new(SlowTail { tail, doors: self.clone() }) as Box<dyn Tail>)
         })
     }
 
     fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
-        self.read_boxed(Way::Ledger, "newest", self.world.ledger.newest())
+        self.read_boxed(Way::Ledger, "newest", self.ledger.newest())
     }
 }
 
@@ -220,6 +239,7 @@ impl Tail for SlowTail {
             if process.host.is_cut(Way::Ledger, self.doors.now()).is_some() {
                 return Err(PortError::Unavailable("cut off".into()));
             }
+            self.doors.given(&entry);
             entry
         })
     }
@@ -331,80 +351,6 @@ impl Replicas for Voice {
                     return beat;
                 }
             }
-        })
-    }
-}
-
-impl Signals for Doors {
-    fn next(&self) -> Answer<'_, Option<Vec<Delivery>>> {
-        Box::pin(async move {
-            loop {
-                if let Some(until) = self.process.host.is_cut(Way::Bus, self.now()) {
-                    self.process.clock.sleep(until.duration_since(self.now())).await;
-                }
-                self.process.cross("fetch", Phase::Before).await;
-                let batch = self.world.signals.next().await;
-                self.process.cross("fetch", Phase::After).await;
-                // What was on its way when the way was cut comes again later.
-                if self.process.host.is_cut(Way::Bus, self.now()).is_none() {
-                    return batch.map(|it| it.into_iter().map(|it| self.received(it)).collect());
-                }
-            }
-        })
-    }
-
-    fn ready(&self) -> Answer<'_, Result<(), PortError>> {
-        self.read_boxed(Way::Bus, "ready", self.world.signals.ready())
-    }
-}
-
-impl Doors {
-    fn received(&self, delivery: Delivery) -> Delivery {
-        let Delivery { message, receipt } = delivery;
-        let sequence = message.sequence;
-        Delivery { message, receipt: Box::new(Slip { doors: self.clone(), sequence, receipt }) }
-    }
-}
-
-struct Slip {
-    doors: Doors,
-    sequence: u64,
-    receipt: Box<dyn Receipted>,
-}
-
-impl Receipted for Slip {
-    fn acknowledge(self: Box<Self>, durable: bool) -> Answer<'static, ()> {
-        Box::pin(async move {
-            let Self { doors, sequence, receipt } = *self;
-            let process = doors.process.clone();
-            process.cross("acknowledge", Phase::Before).await;
-            if doors.swallowed(Way::Bus).await {
-                return;
-            }
-            let arrived = async move {
-                let ledger =
-                    doors.world.ledger.read(|entries| entries.last().map_or_else(Default::default, |it| it.revision));
-                let ack = Ack { at: doors.now(), sequence, ledger };
-                doors.process.chronicle.log().acks.push(ack);
-                receipt.acknowledge(durable).await;
-            };
-            process.leave(arrived).await;
-            process.cross("acknowledge", Phase::After).await;
-        })
-    }
-
-    fn refuse(self: Box<Self>, reason: &str, detail: &str) -> Answer<'static, Result<(), PortError>> {
-        let (reason, detail) = (reason.to_owned(), detail.to_owned());
-        Box::pin(async move {
-            let Self { doors, receipt, .. } = *self;
-            let process = doors.process.clone();
-            process.cross("refuse", Phase::Before).await;
-            if doors.swallowed(Way::Bus).await {
-                return Err(PortError::Unavailable("cut off".into()));
-            }
-            let answer = process.leave(async move { receipt.refuse(&reason, &detail).await }).await;
-            process.cross("refuse", Phase::After).await;
-            answer
         })
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use flyball::pipeline::ROOM;
 use flyball_core::action::{ActionKind, ActionRequest, Cause};
 use flyball_core::chain::Head;
 use flyball_core::id::{IntentId, Revision};
@@ -111,6 +112,9 @@ impl Fold {
             Record::Deferred(it) => {
                 self.say(it.request.evidence.sequence, revision);
                 self.waiting.insert(WaitKey::of(&it.request), revision);
+                if self.waiting.len() > ROOM {
+                    self.breach("B7", at, format!("{} requests wait, and {ROOM} is the most", self.waiting.len()));
+                }
             }
             Record::Released(it) => {
                 self.waiting.remove(&it.key);

@@ -1,6 +1,8 @@
 //! What must hold, by number, judged on the world's own history: the cluster's requests, the ledger's entries, the bus.
 
 mod amnesia;
+mod quarantine;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,7 @@ use flyball_core::record::{Record, Topic};
 use flyball_sim::{Effect, Sent, World};
 use jiff::Timestamp;
 
+use super::acts::Published;
 use super::chronicle::{Log, Loss, Violation, Who};
 use super::fold::{Fold, Known, Try};
 use super::stage::Stage;
@@ -43,7 +46,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Vec<Violation>;
 
 /// What is asked at the end of a run; what the order of entries alone shows is asked in the fold.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 20] = [
     s1_one_effect,
     s2_intent_before_effect,
     s3_terminal_record,
@@ -59,8 +62,11 @@ const RULES: [Rule; 17] = [
     amnesia::g6_no_action,
     amnesia::g6_the_stamp_remembers,
     b1_poison_is_kept,
+    quarantine::b2_put_aside_in_time,
+    quarantine::b2_nobody_with_it,
     b6_durable_before_acknowledged,
     l1_everything_ends,
+    verdict::l4_verdict_in_time,
 ];
 
 /// Judges a run.
@@ -89,6 +95,9 @@ pub(super) fn judge(stage: &Stage) {
     }
     for name in &fold.reached {
         log.mark(name.clone());
+    }
+    if log.put_aside.iter().any(|it| !log.killers.contains_key(&it.sequence)) {
+        log.mark("put aside for others' deaths");
     }
     log.violations.dedup();
 }
@@ -156,7 +165,8 @@ fn s2_intent_before_effect(case: &Case<'_>) -> Vec<Violation> {
 /// S3: every valid signal that the bus took has something durable said of it.
 fn s3_terminal_record(case: &Case<'_>) -> Vec<Violation> {
     let valid = case.stage.published.iter().filter(|it| it.id.is_some());
-    let lost = valid.filter(|it| !case.fold.said.contains_key(&it.sequence));
+    let said = |sequence| case.fold.said.contains_key(&sequence) || quarantine::is_put_aside(case, sequence);
+    let lost = valid.filter(|it| !said(it.sequence));
     lost.map(|it| Violation {
         invariant: "S3",
         evidence: format!("signal {} ({}) is nowhere on the ledger", it.sequence, it.what),
@@ -325,7 +335,8 @@ fn g4_read_before_admission(case: &Case<'_>) -> Vec<Violation> {
 fn b1_poison_is_kept(case: &Case<'_>) -> Vec<Violation> {
     let refused = case.stage.world.signals.refused();
     let kept = |sequence: u64| refused.iter().any(|it| it.message.sequence == sequence);
-    let wrong = case.stage.published.iter().filter(|it| it.id.is_none() != kept(it.sequence));
+    let may_be = |it: &Published| it.id.is_some() && quarantine::is_put_aside(case, it.sequence);
+    let wrong = case.stage.published.iter().filter(|it| it.id.is_none() != kept(it.sequence) && !may_be(it));
     wrong
         .map(|it| Violation {
             invariant: "B1",

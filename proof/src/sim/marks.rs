@@ -8,7 +8,7 @@ use super::chronicle::Marks;
 pub(super) const ENOUGH: u64 = 5_000;
 
 /// Calls at which processes have to have died, before and after.
-const CRASHES: [&str; 29] = [
+const CRASHES: [&str; 32] = [
     "append Admitted",
     "append Deferred",
     "append Released",
@@ -38,10 +38,13 @@ const CRASHES: [&str; 29] = [
     "read checkpoint",
     "append Purged",
     "purge",
+    "count marks",
+    "put mark",
+    "clear marks",
 ];
 
 /// What else has to have happened.
-const REACHED: [&str; 48] = [
+const REACHED: [&str; 56] = [
     "event Attempted",
     "event Unanswered",
     "event Missed",
@@ -90,6 +93,14 @@ const REACHED: [&str; 48] = [
     "keep checkpoint",
     "purge",
     "fault: Rot",
+    "fault: Killer",
+    "killed by a message",
+    "fault: Burst",
+    "a worker's queue was half full",
+    "the waiting room was full",
+    "fault: Upgrade",
+    "an older build met a newer entry",
+    "a verdict under a stalled watch",
 ];
 
 /// Marks of the list that were never reached.

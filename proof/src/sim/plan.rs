@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use super::chronicle::Phase;
 use super::past::Past;
 use super::process::{Trap, Way};
+use super::rare::{self, Burst};
 
 /// Something that is done to the world at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,12 @@ pub(super) enum Act {
     Pause { replica: usize, id: u64, scope: usize, lasting: SignedDuration },
     /// Somebody cancels, through one replica, the next intent that has no effect yet.
     Cancel { replica: usize },
+    /// A message that kills whoever begins to read it.
+    Killer,
+    /// Many signals in one moment.
+    Burst(Burst),
+    /// One replica is ended, and goes on as a newer build; so do the others, after so long.
+    Upgrade { replica: usize, rest: SignedDuration },
 }
 
 /// What others do to a workload.
@@ -228,7 +235,9 @@ impl Plan {
         let fast = |_| if swarm.has(Kind::Clocks) { i64::try_from(random.below(401)).unwrap_or(0) - 200 } else { 0 };
         let rates = (0..replicas).map(fast).collect();
         let mut draft = Draft { random, replicas, targets: targets.len(), storm, hold };
-        let ops = draft.ops(&swarm);
+        let ops = rare::add(draft.ops(&swarm), seed, replicas, targets.len(), storm);
+        // Acknowledgements go one after the other: with slow ones among them those of a burst would take minutes.
+        let slow = if ops.iter().any(|op| matches!(op.act, Act::Burst(_))) { 0 } else { slow };
         let past = Past::draw(seed, TROUBLES.len(), targets.len());
         Self { seed, replicas, targets, ops, storm, slow, odds, rates, past }.thinned(thin)
     }

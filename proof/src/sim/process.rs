@@ -166,6 +166,7 @@ impl Process {
             let at = self.clock.now();
             let mut log = self.chronicle.log();
             log.mark("fault: killed");
+            log.ended.insert(self.who, at);
             log.tell(at, || format!("r{} dies {how}", self.who.replica));
             // The runner outlives every process; if it does not, nobody waits for the news.
             let _ = self.deaths.send(self.who);

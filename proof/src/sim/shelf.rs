@@ -44,15 +44,17 @@ impl Shelf for Doors {
             if found.is_some() {
                 self.process.chronicle.log().mark("a checkpoint was read");
             }
-            Ok(found)
+            Ok(found.map(|it| self.understood(it)))
         })
     }
 
     fn keep(&self, checkpoint: Checkpoint) -> Answer<'_, Result<(), PortError>> {
-        Box::pin(self.keeps("keep checkpoint", self.far_shelf().keep(checkpoint)))
+        self.may_keep(checkpoint.revision);
+        Box::pin(self.keeps("keep checkpoint", self.far_shelf().keep(self.written(checkpoint))))
     }
 
     fn purge(&self, before: Revision) -> Answer<'_, Result<(), PortError>> {
+        self.may_purge(before);
         Box::pin(self.keeps("purge", self.far_shelf().purge(before)))
     }
 }

@@ -26,6 +26,7 @@ use super::judge;
 use super::plan::{Act, Op, Plan};
 use super::process::{Host, Process, Trap};
 use super::story;
+use super::suspects::Suspects;
 
 /// The cluster's name.
 pub(super) const CLUSTER: &str = "sim";
@@ -59,6 +60,8 @@ pub(super) enum Todo {
     Hear,
     /// People look at a ledger that has forgotten, and accept it.
     Accept,
+    /// The replicas that are not yet of the newer build become it.
+    Upgrade,
 }
 
 /// One replica: its machine, and the process on it.
@@ -67,6 +70,8 @@ pub(super) struct Replica {
     pub(super) process: Option<Arc<Process>>,
     pub(super) engine: Running,
     pub(super) stop: Arc<Notify>,
+    /// Its next process is of the newer build.
+    pub(super) newer: bool,
     lives: u32,
 }
 
@@ -87,6 +92,7 @@ pub(super) struct Stage {
     pub(super) replicas: Vec<Replica>,
     pub(super) targets: Vec<Workload>,
     pub(super) published: Vec<acts::Published>,
+    pub(super) suspects: Arc<Suspects>,
     /// Traps for each replica's next process: what happens at a start only.
     pub(super) traps: BTreeMap<usize, Trap>,
     /// How long each replica that died stays down.
@@ -148,11 +154,13 @@ impl Stage {
         world.cluster.chaos(plan.odds.cluster.clone());
         world.signals.chaos(plan.odds.acks);
         world.signals.set_ack_wait(SignedDuration::from_secs(2));
+        world.cluster.keep_past();
         let replica = |at: usize| Replica {
             host: Arc::new(Host::new(plan.seed, at, plan.rates[at], plan.slow)),
             process: None,
             engine: Arc::default(),
             stop: Arc::default(),
+            newer: false,
             lives: 0,
         };
         let replicas = (0..plan.replicas).map(replica).collect();
@@ -163,6 +171,7 @@ impl Stage {
             replicas,
             targets,
             published: Vec::new(),
+            suspects: Arc::default(),
             traps: BTreeMap::new(),
             downs: BTreeMap::new(),
             agenda: BTreeMap::new(),
@@ -240,6 +249,7 @@ impl Stage {
             }
             Todo::Resume(id) => self.resume(id),
             Todo::Accept => self.accept(),
+            Todo::Upgrade => self.upgrade_all(),
             Todo::Hear => self.world.air.set_deaf(false),
         }
     }
@@ -269,7 +279,8 @@ impl Stage {
         replica.process = Some(process.clone());
         (replica.engine, replica.stop) = (Arc::default(), Arc::default());
         let (engine, stop) = (replica.engine.clone(), replica.stop.clone());
-        let doors = Doors::new(process.clone(), self.world.clone(), engine.clone());
+        let (world, suspects) = (self.world.clone(), self.suspects.clone());
+        let doors = Doors::new(process.clone(), world, replica.newer, suspects, engine.clone());
         self.chronicle.log().tell(self.clock.now(), || format!("r{at} starts, life {}", who.life));
         tokio::spawn(live(process, doors, engine, stop));
     }
@@ -290,6 +301,7 @@ impl Stage {
         self.agenda.retain(|_, todo| !matches!(todo, Todo::Act(_)));
         self.downs.clear();
         self.traps.clear();
+        self.finish_upgrade();
         self.accept();
         for at in 0..self.replicas.len() {
             let replica = &self.replicas[at];
@@ -407,8 +419,10 @@ async fn live(process: Arc<Process>, doors: Doors, engine: Running, stop: Arc<No
             }
         }
     };
+    // One that cannot read the ledger has to halt, and an upgrade ends that.
+    let blind = doors.blind.get().is_some();
     let forgot = process.chronicle.log().loss.is_some();
-    if end.contains("cannot be trusted") && !forgot {
+    if end.contains("cannot be trusted") && !forgot && !blind {
         let at = process.clock.now();
         process.chronicle.log().breach("L1", Some(at), format!("r{} halts {end}", process.who.replica));
     }

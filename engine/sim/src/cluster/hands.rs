@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flyball_core::facts::Rollout;
 use flyball_core::ports::PortError;
 use flyball_core::workload::Workload;
 use jiff::{SignedDuration, Timestamp};
@@ -42,6 +43,21 @@ impl SimCluster {
             object.deleting = true;
             model.written(target);
         }
+    }
+
+    /// From now on it is kept what each rollout looked like, from when on.
+    pub fn keep_past(&self) {
+        let mut model = self.advanced();
+        let now = model.now;
+        let past = model.objects.iter().map(|(target, it)| (target.clone(), vec![(now, Some(it.rollout()))]));
+        let past = past.collect();
+        model.past = Some(past);
+    }
+
+    /// What the rollout of a workload looked like since [`Self::keep_past`], each from its time on; nothing while there is no such
+    /// workload.
+    pub fn past(&self, target: &Workload) -> Vec<(Timestamp, Option<Rollout>)> {
+        self.advanced().past.as_ref().and_then(|it| it.get(target)).cloned().unwrap_or_default()
     }
 
     /// A merge patch by somebody else, without preconditions. Whether it changed anything.

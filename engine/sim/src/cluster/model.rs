@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use flyball_core::facts::Rollout;
 use flyball_core::intent::Execution;
 use flyball_core::ports::PortError;
 use flyball_core::workload::Workload;
@@ -55,7 +56,12 @@ pub(super) struct Model {
     /// How often something of a workload was seen to change.
     moves: BTreeMap<Workload, u64>,
     pub(super) bells: BTreeMap<Workload, Bell>,
+    /// What each rollout looked like, from when on, if somebody wants to know.
+    pub(super) past: Option<Past>,
 }
+
+/// Rollouts as they were, each from its time on; none while there is no such workload.
+pub(super) type Past = BTreeMap<Workload, Vec<(Timestamp, Option<Rollout>)>>;
 
 impl Model {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
@@ -80,6 +86,7 @@ impl Model {
             churn: Some(CHURN),
             moves: BTreeMap::new(),
             bells: BTreeMap::new(),
+            past: None,
         }
     }
 
@@ -154,6 +161,10 @@ impl Model {
     /// Tells who watches the workload.
     pub(super) fn moved(&mut self, target: &Workload) {
         *self.moves.entry(target.clone()).or_default() += 1;
+        if let Some(past) = &mut self.past {
+            let rollout = self.objects.get(target).map(Object::rollout);
+            past.entry(target.clone()).or_default().push((self.now, rollout));
+        }
         if let Some(mut bell) = self.bells.remove(target) {
             bell.ring();
         }
