@@ -348,6 +348,25 @@ async fn what_kills_its_reader_is_put_aside_and_what_was_with_it_is_not() {
         .await;
 }
 
+/// One that cannot start holds nothing: what it had fetched would, after some starts, look as if it were to blame for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_fetched_before_somebody_reads() {
+    let Some(server) = server() else { return };
+    let context = jetstream::new(client(&server).await);
+    let connect = async || JetStreamSignals::connect(client(&server).await, CLUSTER, &[]).await.unwrap();
+    drop(connect().await);
+    publish(&context, SUBJECT, &[], b"fresh".to_vec()).await;
+    let (idle, signals) = (connect().await, connect().await);
+    idle.ready().await.unwrap();
+    let delivery = one(&signals).await;
+    assert_eq!(delivery.message.body, b"fresh");
+    let mut stream = context.get_stream("FLYBALL_SIGNALS").await.unwrap();
+    let mut consumer = stream.get_consumer::<pull::Config>("flyball-prod").await.unwrap();
+    assert_eq!(consumer.info().await.unwrap().delivered.consumer_sequence, 1, "it came once");
+    delivery.receipt.acknowledge(true).await;
+    assert_eq!(stream.info().await.unwrap().state.messages, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_streams_are_read_with_their_kind() {
     let Some(server) = server() else { return };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use flyball::intake::{KILLS_ITS_READER, Trials};
 use flyball_core::ports::{Answer, Delivery, PortError, Receipted, Signals};
 use jiff::SignedDuration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, SetOnce, mpsc};
 use tokio::task::JoinSet;
 
 use super::bounds;
@@ -26,6 +26,8 @@ const EVERY: SignedDuration = SignedDuration::from_millis(500);
 pub(super) struct Bus {
     doors: Doors,
     hands: Arc<Hands>,
+    /// Somebody has asked for the first time.
+    begun: Arc<SetOnce<()>>,
     received: tokio::sync::Mutex<mpsc::Receiver<Delivery>>,
     /// What begins with a message that kills its reader: it is read next.
     doomed: Mutex<Vec<Delivery>>,
@@ -35,15 +37,17 @@ pub(super) struct Bus {
 impl Bus {
     pub(super) fn open(doors: &Doors) -> Self {
         let (queue, received) = mpsc::channel(BATCH);
-        let (trials, trying) = Trials::open(Arc::new(Marked(doors.clone())), queue);
+        let (trials, trying) = Trials::open(Arc::new(Marked(doors.clone())), queue, Arc::new(()));
         let hands = Arc::new(Hands::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(read(doors.clone(), hands.clone(), trials));
+        let begun = Arc::<SetOnce<()>>::default();
+        tasks.spawn(read(doors.clone(), hands.clone(), trials, begun.clone()));
         tasks.spawn(trying);
         tasks.spawn(hold(doors.clone(), hands.clone()));
         Self {
             doors: doors.clone(),
             hands,
+            begun,
             received: tokio::sync::Mutex::new(received),
             doomed: Mutex::default(),
             _tasks: tasks,
@@ -74,6 +78,8 @@ impl Signals for Bus {
         Box::pin(async move {
             self.doors.process.alive().await;
             self.read_on().await;
+            // Each read says so; the first one counts.
+            let _ = self.begun.set(());
             let mut batch = Vec::new();
             if self.received.lock().await.recv_many(&mut batch, BATCH).await == 0 {
                 return None;
@@ -99,8 +105,10 @@ impl Signals for Bus {
     }
 }
 
-/// Fetches for ever.
-async fn read(doors: Doors, hands: Arc<Hands>, trials: Trials) {
+/// Fetches for ever, from the first time on that somebody asks: what a process holds that cannot start would look, after some
+/// starts, as if it were to blame for them.
+async fn read(doors: Doors, hands: Arc<Hands>, trials: Trials, begun: Arc<SetOnce<()>>) {
+    begun.wait().await;
     let process = doors.process.clone();
     loop {
         if let Some(until) = process.host.is_cut(Way::Bus, process.clock.now()) {
