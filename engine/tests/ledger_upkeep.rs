@@ -160,7 +160,10 @@ async fn a_checkpoint_of_a_newer_build_leads_nobody_past_entries_that_it_cannot_
     let (book, tail) = Book::open(newer.clone(), bed.clock.clone()).await.unwrap();
     tokio::spawn(tail);
     let started = Started { replica: "two".into(), policies: "4".into(), version: "newer".to_owned() };
-    book.note(Record::Started(started)).await;
+    book.note(Record::Started(started.clone())).await;
+    // One that this build wrote before it met the other's: the snapshot ends with what it can read.
+    let write = Write { topic: Topic::Note, expect: None, record: Record::Started(started) };
+    bed.world.ledger.append(write).await.unwrap();
     let stopping = CancellationToken::new();
     let keeping = upkeep(book, bed.clock.clone(), Pace::default(), Retention::default(), stopping.clone());
     let kept = tokio::spawn(keeping);
@@ -169,7 +172,7 @@ async fn a_checkpoint_of_a_newer_build_leads_nobody_past_entries_that_it_cannot_
     kept.await.unwrap();
     // What a build says that reads the entries of that version.
     let checkpoint = bed.shelf().read().await.unwrap().unwrap();
-    assert_eq!(checkpoint.revision, Revision(4));
+    assert_eq!(checkpoint.revision, Revision(5));
     let text = String::from_utf8(checkpoint.body.to_vec()).unwrap();
     let body = text.replacen("\"records\":1", "\"records\":2", 1);
     bed.world.ledger.damage_checkpoint();
