@@ -69,7 +69,7 @@ impl Bus {
             log.killers.entry(sequence).or_default().push(process.who);
         }
         process.kill(&format!("of message {sequence}"));
-        pending().await
+        pending().await;
     }
 }
 
@@ -77,9 +77,10 @@ impl Signals for Bus {
     fn next(&self) -> Answer<'_, Option<Vec<Delivery>>> {
         Box::pin(async move {
             self.doors.process.alive().await;
-            self.read_on().await;
             // Each read says so; the first one counts.
             let _ = self.begun.set(());
+            self.doors.process.chronicle.log().readers.insert(self.doors.process.who);
+            self.read_on().await;
             let mut batch = Vec::new();
             if self.received.lock().await.recv_many(&mut batch, BATCH).await == 0 {
                 return None;

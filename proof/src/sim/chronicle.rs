@@ -138,6 +138,8 @@ pub(super) struct Log {
     /// Messages that kill their reader, with those who died of each.
     pub(super) killers: BTreeMap<u64, Vec<Who>>,
     pub(super) put_aside: Vec<PutAside>,
+    /// Processes that have begun to read messages.
+    pub(super) readers: BTreeSet<Who>,
     /// What a message is about, by its place in the stream: those of one number are decided one after the other.
     pub(super) subjects: BTreeMap<u64, u64>,
     pub(super) violations: Vec<Violation>,

@@ -83,7 +83,7 @@ impl Draft {
 
     /// One or two of them, with others beside each. Some of those who try it die of something else.
     fn killers(&mut self) {
-        for _ in 0..1 + self.below(4) / 3 {
+        for _ in 0..=self.below(4) / 3 {
             let at = self.moment(80);
             for _ in 0..self.below(4) {
                 let (trouble, target, window) = (self.below(7), self.below(self.targets), 100 + self.random.below(40));

@@ -30,7 +30,7 @@ pub(super) fn b2_put_aside_in_time(case: &Case<'_>) -> Vec<Violation> {
     wrong.collect()
 }
 
-/// B2: nobody is put aside but for so many trials in which the process ended, or was out of the bus's sight.
+/// B2: nobody is put aside but for so many trials in which a process that reads ended, or was out of the bus's sight.
 pub(super) fn b2_nobody_with_it(case: &Case<'_>) -> Vec<Violation> {
     let log = case.stage.chronicle.log();
     let innocents = log.put_aside.iter().filter(|it| !log.killers.contains_key(&it.sequence));
@@ -40,7 +40,9 @@ pub(super) fn b2_nobody_with_it(case: &Case<'_>) -> Vec<Violation> {
                 matches!(trouble.what, What::Frozen | What::Out(Way::Bus))
                     && trouble.hits(tried.who.replica, tried.at, it.at)
             });
-            hidden || log.ended.get(&tried.who).is_some_and(|at| *at <= it.at)
+            // Who has read nothing has died of nothing that it read.
+            let read = log.readers.contains(&tried.who);
+            read && (hidden || log.ended.get(&tried.who).is_some_and(|at| *at <= it.at))
         });
         ended.count() < TRIALS
     };
