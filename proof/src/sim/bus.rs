@@ -69,7 +69,7 @@ impl Bus {
             log.killers.entry(sequence).or_default().push(process.who);
         }
         process.kill(&format!("of message {sequence}"));
-        pending().await;
+        pending::<()>().await;
     }
 }
 
