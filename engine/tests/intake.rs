@@ -235,7 +235,7 @@ async fn what_is_dropped_comes_again_and_what_is_held_does_not() {
 async fn a_copy_of_what_is_in_hand_is_no_news_and_no_suspect() {
     let Some(server) = server() else { return };
     let connection = client(&server).await;
-    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[]).await.unwrap();
+    let signals = JetStreamSignals::connect(connection.clone(), CLUSTER, &[], Arc::new(())).await.unwrap();
     let context = jetstream::new(connection.clone());
     publish(&context, SUBJECT, &[], b"held".to_vec()).await;
     let held = one(&signals).await;
@@ -353,7 +353,7 @@ async fn what_kills_its_reader_is_put_aside_and_what_was_with_it_is_not() {
 async fn nothing_is_fetched_before_somebody_reads() {
     let Some(server) = server() else { return };
     let context = jetstream::new(client(&server).await);
-    let connect = async || JetStreamSignals::connect(client(&server).await, CLUSTER, &[]).await.unwrap();
+    let connect = async || JetStreamSignals::connect(client(&server).await, CLUSTER, &[], Arc::new(())).await.unwrap();
     drop(connect().await);
     publish(&context, SUBJECT, &[], b"fresh".to_vec()).await;
     let (idle, signals) = (connect().await, connect().await);
