@@ -5,6 +5,7 @@
 pub mod action;
 pub mod chain;
 pub mod deny;
+pub mod expr;
 pub mod facts;
 pub mod follow_up;
 pub mod guardrail;

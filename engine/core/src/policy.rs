@@ -8,6 +8,7 @@ mod source;
 
 use std::sync::Arc;
 
+pub(crate) use fault::nearest;
 pub use fault::{Fault, Faults};
 pub use load::load;
 

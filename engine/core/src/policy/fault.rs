@@ -53,7 +53,7 @@ impl fmt::Display for Faults {
 }
 
 /// The known word nearest to `word`, if it is near enough to have been meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |it: &&str| distance(&word.to_lowercase(), &it.to_lowercase());
     known.into_iter().min_by_key(near).filter(|it| near(it) <= 1 + word.chars().count() / 3)
 }
