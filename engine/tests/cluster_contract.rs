@@ -158,6 +158,7 @@ fn request(target: &Workload, action: Action, cause: &str) -> ActionRequest {
             expires_at: None,
             trace: TraceContext::default(),
             sequence: 0,
+            signal: None,
         },
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::id::{IntentId, SignalId};
 use crate::limits::PolicyLimits;
-use crate::signal::TraceContext;
+use crate::signal::{Signal, TraceContext};
 use crate::workload::{Workload, WorkloadKind};
 
 /// An action as a policy words it: relative where people think relatively. `plan` makes it absolute.
@@ -231,6 +231,9 @@ pub struct Evidence {
     pub trace: TraceContext,
     /// Sequence in its stream.
     pub sequence: u64,
+    /// The whole signal, for a policy whose expressions ask about it again later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Arc<Signal>>,
 }
 
 /// How success is judged, and what follows failure.

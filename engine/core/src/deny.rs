@@ -209,6 +209,8 @@ reasons! {
     CustomGuard {
         /// The guard's name.
         guard: String,
+        /// What the policy says about it, or why it could not be evaluated.
+        message: String,
     },
     /// What is needed to decide could not be read. Flyball does not act on what it cannot see.
     StateUnavailable {

@@ -24,5 +24,7 @@ pub fn undo_of(intent: &Intent) -> Option<ActionRequest> {
     request.cause = Cause::Undo(intent.id());
     request.verify.on_failure = crate::action::OnFailure::Escalate;
     request.verify.recovered = None;
+    // No expression of the policy is asked about an undo.
+    request.evidence.signal = None;
     Some(request)
 }

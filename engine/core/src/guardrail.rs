@@ -3,6 +3,7 @@
 //! `SCREEN` works on what is remembered and ends a storm without any IO; `INSPECT` works on a fresh read of the target.
 //! Adding one is a function in the file of its family, a `DenyReason`, a line here and a test.
 
+mod custom;
 mod pause;
 mod rate;
 mod reach;
@@ -57,6 +58,7 @@ pub const SCREEN: &[Screen] = &[
     scope::protected_namespace,
     time::fresh,
     scope::confident,
+    custom::signal_guards,
     scope::not_duplicate,
     time::in_window,
     time::cooled_down,
@@ -81,6 +83,7 @@ pub const SCREEN_SHADOW: &[Screen] = &[
     scope::protected_namespace,
     time::fresh,
     scope::confident,
+    custom::signal_guards,
     time::in_window,
     time::shadow_cooled_down,
 ];
@@ -95,6 +98,8 @@ pub const INSPECT: &[Inspect] = &[
     time::stamp_cooled_down,
     target::not_rolling_out,
     target::pod_may_go,
+    custom::still_matches,
+    custom::guards,
     reach::within_reach,
     rate::within_bounds,
     rate::grows_slowly,

@@ -1,11 +1,13 @@
 //! The numbers of the guardrails: cluster-wide defaults, hard limits, and what a policy makes of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionKind;
+use crate::policy::Conditions;
 use crate::window::FreezeWindow;
 
 /// At most `max` within any `per`.
@@ -118,6 +120,8 @@ pub struct Guardrails {
     pub protect: Protect,
     /// What may be done at all.
     pub allow: Allow,
+    /// What the policies' own expressions say, by the policy's name: those that have any.
+    pub conditions: BTreeMap<Arc<str>, Conditions>,
 }
 
 impl Default for Guardrails {
@@ -145,6 +149,7 @@ impl Default for Guardrails {
                 labels: vec![("flyball.dev/protected".into(), "true".into())],
             },
             allow: Allow { namespaces: vec!["*".into()], actions: ActionKind::POLICY.to_vec() },
+            conditions: BTreeMap::new(),
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::action::{Action, ActionRequest, Cause, Evidence, PolicyRef};
 use crate::deny::NoAction;
-use crate::policy::{Mode, Policy, PolicySet};
+use crate::expr::{Facts, TargetView, Unevaluated};
+use crate::policy::{Matched, Mode, Policy, PolicySet};
 use crate::signal::{Signal, SignalKind};
 use crate::workload::Workload;
 
@@ -18,28 +21,47 @@ pub struct Proposal {
     pub act: Result<ActionRequest, NoAction>,
     /// What shadow policies would ask for. A shadow never hides an enforcing policy below it.
     pub shadows: Vec<ActionRequest>,
+    /// Policies whose `when` could not be evaluated, and why: they did not match.
+    pub unevaluated: Vec<(Arc<str>, Unevaluated)>,
 }
 
-/// Asks the policies in their order.
-pub fn propose(policies: &PolicySet, signal: &Signal) -> Proposal {
+/// Asks the policies in their order. `view` tells what is known of a target without reading it; nothing, if it is not known.
+pub fn propose(
+    policies: &PolicySet,
+    signal: &Signal,
+    view: impl Fn(&Workload) -> Option<TargetView>,
+    now: Timestamp,
+) -> Proposal {
+    let mut proposal = Proposal { act: Err(NoAction::NoPolicyMatched), shadows: Vec::new(), unevaluated: Vec::new() };
     if matches!(&signal.kind, SignalKind::Anomaly(anomaly) if !anomaly.is_anomaly) {
-        return Proposal { act: Err(NoAction::NotAnomalous), shadows: Vec::new() };
+        return Proposal { act: Err(NoAction::NotAnomalous), ..proposal };
     }
-    let mut shadows = Vec::new();
-    let mut silence = NoAction::NoPolicyMatched;
-    for policy in policies.policies() {
-        let Some(target) = policy.target(signal) else { continue };
-        match policy.mode {
-            Mode::Enforce => return Proposal { act: Ok(request(policies, policy, signal, target)), shadows },
-            Mode::Shadow => {
-                silence = NoAction::ShadowOnly;
-                shadows.push(request(policies, policy, signal, target));
+    for policy in policies.candidates(signal) {
+        let Some(Matched { target, cause }) = policy.matched(signal) else { continue };
+        if let Some(when) = &policy.matches.when {
+            let seen = if when.asks_target() { view(&target) } else { None };
+            match when.holds(&Facts { signal, cause, target: seen.as_ref(), now }) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(why) => {
+                    proposal.unevaluated.push((policy.name.clone(), why));
+                    continue;
+                }
             }
-            Mode::Disabled if silence == NoAction::NoPolicyMatched => silence = NoAction::PolicyDisabled,
+        }
+        match policy.mode {
+            Mode::Enforce => return Proposal { act: Ok(request(policies, policy, signal, target)), ..proposal },
+            Mode::Shadow => {
+                proposal.act = Err(NoAction::ShadowOnly);
+                proposal.shadows.push(request(policies, policy, signal, target));
+            }
+            Mode::Disabled if proposal.act == Err(NoAction::NoPolicyMatched) => {
+                proposal.act = Err(NoAction::PolicyDisabled);
+            }
             Mode::Disabled => {}
         }
     }
-    Proposal { act: Err(silence), shadows }
+    proposal
 }
 
 fn request(policies: &PolicySet, policy: &Policy, signal: &Signal, target: Workload) -> ActionRequest {
@@ -47,6 +69,7 @@ fn request(policies: &PolicySet, policy: &Policy, signal: &Signal, target: Workl
         Action::DeletePod { .. } => Action::DeletePod { pod: signal.pod.clone() },
         other => other.clone(),
     };
+    let whole = policy.has_expressions().then(|| Arc::new(signal.clone()));
     ActionRequest {
         policy: PolicyRef { name: policy.name.clone(), digest: policies.digest.clone() },
         target,
@@ -56,7 +79,7 @@ fn request(policies: &PolicySet, policy: &Policy, signal: &Signal, target: Workl
         priority: policy.priority,
         limits: policy.limits,
         verify: policy.verify,
-        evidence: evidence(signal),
+        evidence: Evidence { signal: whole, ..evidence(signal) },
     }
 }
 
@@ -83,5 +106,6 @@ fn evidence(signal: &Signal) -> Evidence {
         expires_at: signal.expires_at,
         trace: signal.trace,
         sequence: signal.sequence,
+        signal: None,
     }
 }

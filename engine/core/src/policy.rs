@@ -1,26 +1,32 @@
 //! Policies as meant: checked, defaults filled in, in the order in which they are asked. `policy::load` reads the files.
 
 mod check;
+mod conditions;
 mod fault;
+mod index;
 mod load;
 mod raw;
 mod source;
 
 use std::sync::Arc;
 
+pub use conditions::{Conditions, CustomGuard};
 pub(crate) use fault::nearest;
 pub use fault::{Fault, Faults};
 pub use load::load;
 
 use crate::action::{Action, VerifySpec};
+use crate::expr::Expression;
 use crate::limits::{Guardrails, PolicyLimits, glob};
-use crate::signal::{AnomalyKind, Signal, SignalKind};
+use crate::signal::{AnomalyKind, RankedCause, Signal, SignalKind};
 use crate::workload::{Workload, WorkloadKind};
+use index::Index;
 
 /// Everything that decides, loaded together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: Vec<Policy>,
+    index: Index,
     /// The cluster's guardrails.
     pub guardrails: Guardrails,
     /// Digest of the files that it was loaded from.
@@ -31,6 +37,21 @@ impl PolicySet {
     /// The policies in the order in which they are asked: higher priority first, then by name.
     pub fn policies(&self) -> &[Policy] {
         &self.policies
+    }
+
+    /// The policy of that name.
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|it| *it.name == *name)
+    }
+
+    /// The policies that may be about a signal, in the order in which they are asked. Each has still to be asked.
+    pub fn candidates(&self, signal: &Signal) -> impl Iterator<Item = &Policy> {
+        self.index.candidates(signal).into_iter().filter_map(|place| self.policies.get(place as usize))
+    }
+
+    /// The policies that name no cause, type, namespace or service exactly: each is asked about every signal of its kind.
+    pub fn scanned(&self) -> impl Iterator<Item = &Policy> {
+        self.index.scanned().filter_map(|place| self.policies.get(place))
     }
 }
 
@@ -51,6 +72,8 @@ pub struct Policy {
     pub action: Action,
     /// Its limits, the defaults filled in.
     pub limits: PolicyLimits,
+    /// Its own guards: what denies a request that the lists would let pass.
+    pub custom: Vec<CustomGuard>,
     /// How success is judged.
     pub verify: VerifySpec,
     /// Where it was read: `file:line`.
@@ -88,6 +111,17 @@ pub struct Match {
     pub namespaces: Vec<Arc<str>>,
     /// Names of the target, `*` allowed.
     pub services: Vec<Arc<str>>,
+    /// A condition on the signal and its target.
+    pub when: Option<Expression>,
+}
+
+/// What a policy's match found in a signal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matched<'a> {
+    /// What it would act on.
+    pub target: Workload,
+    /// The ranked cause that it is about, if it names causes.
+    pub cause: Option<&'a RankedCause>,
 }
 
 /// The part of a match that differs by kind of signal.
@@ -109,30 +143,49 @@ pub enum MatchOn {
     },
 }
 
-impl Policy {
-    /// The target that this policy would act on for this signal, or nothing if it is not about it. A clearing signal
-    /// matches nothing.
-    pub fn target(&self, signal: &Signal) -> Option<Workload> {
-        let mut target = match (&self.matches.on, &signal.kind) {
-            (MatchOn::Anomaly { types, min_score }, SignalKind::Anomaly(anomaly)) => {
+impl MatchOn {
+    /// The ranked cause of a signal that this is about; none for one about the signal's own subject. Nothing if it is not about it.
+    pub fn cause<'a>(&self, signal: &'a Signal) -> Option<Option<&'a RankedCause>> {
+        match (self, &signal.kind) {
+            (Self::Anomaly { types, min_score }, SignalKind::Anomaly(anomaly)) => {
                 let about = types.is_empty() || types.contains(&anomaly.kind);
-                (about && anomaly.is_anomaly && anomaly.score >= *min_score).then(|| signal.subject.clone())?
+                (about && anomaly.is_anomaly && anomaly.score >= *min_score).then_some(None)
             }
-            (MatchOn::Rca { causes, min_probability }, SignalKind::Rca(rca)) => {
+            (Self::Rca { causes, min_probability }, SignalKind::Rca(rca)) => {
                 let matched =
                     rca.causes.iter().find(|it| causes.contains(&it.cause) && it.probability >= *min_probability);
                 // Without `causes` the policy is about any analysis, and so about what the signal itself is about.
                 let any = causes.is_empty()
                     && (rca.causes.is_empty() || rca.causes.iter().any(|it| it.probability >= *min_probability));
-                matched.map(|it| it.target.clone()).or_else(|| any.then(|| signal.subject.clone()))?
+                matched.map(Some).or_else(|| any.then_some(None))
             }
-            _ => return None,
-        };
+            _ => None,
+        }
+    }
+}
+
+impl Policy {
+    /// What this policy would act on for this signal, or nothing if it is not about it. A clearing signal matches nothing.
+    /// `when` is not asked here.
+    pub fn matched<'a>(&self, signal: &'a Signal) -> Option<Matched<'a>> {
+        let cause = self.matches.on.cause(signal)?;
+        let mut target = cause.map_or(&signal.subject, |it| &it.target).clone();
         if let Some(kind) = self.target_kind {
             target.kind = kind;
         }
         let named = |patterns: &[Arc<str>], name: &str| patterns.is_empty() || patterns.iter().any(|it| glob(it, name));
         (named(&self.matches.namespaces, &target.namespace) && named(&self.matches.services, &target.name))
-            .then_some(target)
+            .then_some(Matched { target, cause })
+    }
+
+    /// Whether it has expressions: then what it asks for carries the whole signal.
+    pub fn has_expressions(&self) -> bool {
+        self.matches.when.is_some() || !self.custom.is_empty()
+    }
+
+    /// What its expressions say, if it has any.
+    pub(crate) fn conditions(&self) -> Option<Conditions> {
+        let Match { on, when, .. } = &self.matches;
+        self.has_expressions().then(|| Conditions { on: on.clone(), when: when.clone(), custom: self.custom.clone() })
     }
 }

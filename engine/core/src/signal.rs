@@ -10,7 +10,7 @@ use crate::id::SignalId;
 use crate::workload::Workload;
 
 /// Something a detector said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
     /// Identity: the same signal published twice has the same.
     pub id: SignalId,
@@ -35,7 +35,7 @@ pub struct Signal {
 }
 
 /// What a detector said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SignalKind {
     /// A metric left its normal range, or came back (`is_anomaly: false`).
     Anomaly(Anomaly),
@@ -54,7 +54,7 @@ impl SignalKind {
 }
 
 /// An anomaly.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anomaly {
     /// False clears: it never acts, it tells verification that the symptom is gone.
     pub is_anomaly: bool,
@@ -91,7 +91,7 @@ impl AnomalyKind {
 }
 
 /// A root-cause analysis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rca {
     /// Causes, most probable first as published.
     pub causes: Vec<RankedCause>,
@@ -100,7 +100,7 @@ pub struct Rca {
 }
 
 /// One candidate cause.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RankedCause {
     /// The workload that it names.
     pub target: Workload,

@@ -51,6 +51,7 @@ pub(super) fn request_of(signal: &Signal) -> ActionRequest {
             expires_at: None,
             trace: signal.trace,
             sequence: signal.sequence,
+            signal: None,
         },
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn request(name: &str) -> ActionRequest {
             expires_at: None,
             trace: TraceContext::derive(&signal),
             sequence: 7,
+            signal: None,
         },
     }
 }

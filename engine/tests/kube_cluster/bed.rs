@@ -166,6 +166,7 @@ pub(crate) fn request(target: &Workload, action: Action) -> ActionRequest {
             expires_at: None,
             trace: TraceContext::default(),
             sequence: 0,
+            signal: None,
         },
     }
 }

@@ -169,6 +169,7 @@ fn request(target: &Workload, number: u64, at: Timestamp) -> ActionRequest {
             expires_at: None,
             trace: TraceContext::default(),
             sequence: number,
+            signal: None,
         },
     }
 }

@@ -1,5 +1,6 @@
 //! Raw to meant. Each check pushes what it finds and goes on, so that one reading finds everything.
 
+mod expression;
 mod guardrails;
 mod policy;
 

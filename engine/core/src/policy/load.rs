@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::check::Checks;
 use super::fault::{Fault, Faults};
+use super::index::Index;
 use super::raw::{Document, GuardrailsSpec, Head, PolicySpec};
 use super::source::{Source, one_of, says_something};
 use super::{Policy, PolicySet};
@@ -132,7 +133,10 @@ impl Loading {
             .collect();
         policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         if self.faults.is_empty() {
-            Ok(PolicySet { policies, guardrails, digest: version(files) })
+            let conditions = policies.iter().filter_map(|it| it.conditions().map(|said| (it.name.clone(), said)));
+            let guardrails = Guardrails { conditions: conditions.collect(), ..guardrails };
+            let index = Index::of(&policies);
+            Ok(PolicySet { policies, index, guardrails, digest: version(files) })
         } else {
             self.faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             Err(Faults(self.faults))

@@ -134,6 +134,16 @@ pub(super) struct RawLimits {
     pub(super) replicas: Option<Spanned<RawBounds>>,
     pub(super) scale_up: Option<Spanned<RawBudget>>,
     pub(super) min_confidence: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub(super) custom: Vec<RawCustomGuard>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCustomGuard {
+    pub(super) name: Spanned<String>,
+    pub(super) deny: Spanned<String>,
+    pub(super) message: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -37,6 +37,41 @@ impl Source {
         }
     }
 
+    /// A fault `letters` into a text that begins at `at`, on one line or on several. Within one that is written with escapes only its
+    /// beginning is known.
+    pub(super) fn fault_within(
+        &self,
+        at: Location,
+        value: &str,
+        letters: usize,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Fault {
+        let mut fault = self.fault(Some(at), message, hint);
+        let line = usize::try_from(at.line().saturating_sub(1)).unwrap_or(usize::MAX);
+        let column = usize::try_from(at.column().saturating_sub(1)).unwrap_or(usize::MAX);
+        let rest: String = self.text.lines().nth(line).unwrap_or_default().chars().skip(column).collect();
+        let quote = usize::from(rest.starts_with(['\'', '"']));
+        if rest.chars().skip(quote).collect::<String>().starts_with(value.trim_end()) {
+            fault.column += (quote + letters) as u64;
+            return fault;
+        }
+        let mut left = letters;
+        for (number, text) in self.text.lines().enumerate().skip(line) {
+            let (indent, words) = (text.chars().count() - text.trim_start().chars().count(), text.trim());
+            if !value.contains(words) {
+                break;
+            }
+            if left < words.chars().count() {
+                (fault.line, fault.column) = (self.above + number as u64 + 1, (indent + left + 1) as u64);
+                fault.text = text.chars().take(SHOWN_CHARACTERS).collect();
+                break;
+            }
+            left = left.saturating_sub(words.chars().count() + 1);
+        }
+        fault
+    }
+
     /// The same document without the entry whose key is unknown, its lines left empty so that the others keep their places.
     /// None for any other fault, and within `{…}`, where an entry's end is not to be seen from its lines.
     pub(super) fn without(&self, fault: &Fault) -> Option<Self> {

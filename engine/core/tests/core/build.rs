@@ -63,6 +63,7 @@ pub(crate) fn request(target: &str, action: Action, observed: &str) -> ActionReq
             expires_at: None,
             trace: TraceContext::default(),
             sequence: 0,
+            signal: None,
         },
     }
 }

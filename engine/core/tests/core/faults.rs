@@ -127,10 +127,37 @@ fn what_cannot_match_is_refused() {
         "7:38 minScore is -1; it is a number from 0 up",
     );
     check("signal: rca, causes: [leak]", "signal: anomaly, minScore: .nan", "7:38 value `.nan` is not a finite number");
+    let when = "causes: [leak]";
     check(
-        "causes: [leak]",
-        "when: signal.confidence > 0.5",
-        "7:30 `when` is not available in this version | use types, causes, scores, namespaces and services",
+        when,
+        "when: signal.score > 0.5",
+        "7:30 `score` is a field of an anomaly, and this policy is about the other kind…",
+    );
+    check(
+        when,
+        "when: signal.confidence > cause.probabilty",
+        "7:50 there is no field `probabilty` here | did you mean `probability`?",
+    );
+    check(
+        when,
+        "when: \"signal.confidence >= 'high'\"",
+        "7:31 found no matching overload for '_>=_' applied to '(double, string)'…",
+    );
+    check(
+        "  match: {signal: rca, causes: [leak]}",
+        "  match:\n    signal: rca\n    when: >-\n      signal.confidence > 0.5 &&\n      nothing == 1",
+        "11:7 there is no `nothing` here…",
+    );
+    let guards = "guardrails: {cooldown: 10m}";
+    check(
+        guards,
+        "guardrails: {custom: [{name: a, deny: targt == null}]}",
+        "9:44 there is no `targt` here | did you mean `target`?",
+    );
+    check(
+        guards,
+        "guardrails: {custom: [{name: a, deny: target == null}, {name: a, deny: target == null}]}",
+        "9:65 `a` is no name for a guard, or is used twice…",
     );
     check(
         "mode: enforce",

@@ -6,6 +6,7 @@ mod bounded;
 mod breaker;
 mod build;
 mod chaining;
+mod custom;
 mod expressions;
 mod faults;
 mod inspect;

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use flyball_core::action::Action;
+use flyball_core::expr::TargetView;
 use flyball_core::mapper::{Proposal, propose};
 use flyball_core::policy::{PolicySet, load};
 use flyball_core::signal::{Anomaly, AnomalyKind, RankedCause, Rca, Signal, SignalKind, TraceContext};
+use flyball_core::workload::Workload;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
 
 use crate::build::{at, workload};
 
@@ -70,7 +74,7 @@ fn told(proposal: &Proposal) -> String {
 }
 
 fn check(policies: &str, signal: &str, expected: &str) {
-    assert_eq!(told(&propose(&set(policies), &read(signal))), expected, "{signal}\n{policies}");
+    assert_eq!(told(&propose(&set(policies), &read(signal), |_| None, at("10:00"))), expected, "{signal}\n{policies}");
 }
 
 const ERRORS: &str = "errors enforce 0 {signal: anomaly, types: [error], minScore: 0.9}";
@@ -152,10 +156,100 @@ fn a_shadow_or_a_disabled_policy_hides_nobody() {
     }
 }
 
+fn view(desired: i32) -> impl Fn(&Workload) -> Option<TargetView> {
+    move |it| {
+        let (workload, labels) = (it.clone(), Arc::default());
+        Some(TargetView { workload, desired, updated: desired, ready: desired, available: desired, labels })
+    }
+}
+
+#[test]
+fn a_condition_is_asked_of_the_signal_and_of_what_is_known_of_the_target() {
+    let policies = "small enforce 9 {signal: anomaly, when: target.replicas.desired < 3}
+        any enforce 1 {signal: anomaly, when: signal.score > 0.5}";
+    let told = |view: &dyn Fn(&Workload) -> Option<TargetView>, signal: &str| {
+        let proposal = propose(&set(policies), &read(signal), view, at("10:00"));
+        let failed: Vec<String> = proposal.unevaluated.iter().map(|(name, _)| name.to_string()).collect();
+        format!(
+            "{}{}",
+            told(&proposal),
+            if failed.is_empty() { String::new() } else { format!(", not {}", failed.join(" ")) }
+        )
+    };
+    assert_eq!(told(&view(2), "anomaly error 0.9"), "small on shop/Deployment/front");
+    assert_eq!(told(&view(3), "anomaly error 0.9"), "any on shop/Deployment/front");
+    assert_eq!(told(&view(3), "anomaly error 0.4"), "NoPolicyMatched");
+    // What asks about an unknown target does not match, and that is told.
+    assert_eq!(told(&|_| None, "anomaly error 0.9"), "any on shop/Deployment/front, not small");
+}
+
+#[test]
+fn a_request_of_a_policy_with_expressions_carries_its_signal() {
+    let policies = "a enforce 1 {signal: anomaly, when: signal.score > 0.5}\nb shadow 2 {signal: anomaly}";
+    let signal = read("anomaly error 0.9");
+    let proposal = propose(&set(policies), &signal, |_| None, at("10:00"));
+    assert_eq!(proposal.act.unwrap().evidence.signal.as_deref(), Some(&signal));
+    assert_eq!(proposal.shadows[0].evidence.signal, None);
+}
+
+/// A policy of random exact and wild words, and a signal of the same ones.
+fn words() -> impl Strategy<Value = (Vec<String>, String)> {
+    let some = |all: &'static [&'static str]| subsequence(all, 0..=all.len()).prop_map(|it| it.join(", "));
+    let policy = (
+        0..3_usize,
+        any::<bool>(),
+        some(&["leak", "gc", "slow"]),
+        some(&["shop", "erp", "\"e*\""]),
+        some(&["cart", "db", "\"*b\""]),
+    )
+        .prop_map(|(mode, rca, words, namespaces, services)| {
+            let mode = ["enforce", "shadow", "disabled"][mode];
+            let types = if words.contains("leak") { "types: [error]" } else { "types: []" };
+            let on = if rca { format!("signal: rca, causes: [{words}]") } else { format!("signal: anomaly, {types}") };
+            format!("{mode} 0 {{{on}, namespaces: [{namespaces}], services: [{services}]}}")
+        });
+    let cause = (0..2_usize, 0..2_usize, 0..3_usize).prop_map(|(namespace, name, cause)| {
+        format!("{}/{} {} 0.9", ["shop", "erp"][namespace], ["cart", "db"][name], ["leak", "gc", "slow"][cause])
+    });
+    let signal = prop_oneof![
+        Just("anomaly error 1".to_owned()),
+        Just("anomaly other 1".to_owned()),
+        proptest::collection::vec(cause, 0..4).prop_map(|it| format!("rca 0.9 {}", it.join(", "))),
+    ];
+    (proptest::collection::vec(policy, 1..12), signal)
+}
+
+proptest! {
+    /// The index leaves nobody out: whoever matches is among the candidates, in the order of the set.
+    #[test]
+    fn whoever_matches_is_found((policies, signal) in words()) {
+        let lines: Vec<String> = policies.iter().enumerate().map(|(n, it)| format!("p{n} {it}")).collect();
+        let (set, signal) = (set(&lines.join("\n")), read(signal.trim()));
+        let all: Vec<_> = set.policies().iter().filter(|it| it.matched(&signal).is_some()).map(|it| &it.name).collect();
+        let found: Vec<_> = set.candidates(&signal).filter(|it| it.matched(&signal).is_some()).map(|it| &it.name).collect();
+        prop_assert_eq!(found, all);
+    }
+}
+
+#[test]
+fn only_policies_that_name_nothing_exactly_are_always_asked() {
+    let policies = "a enforce 0 {signal: rca, causes: [leak]}
+        b enforce 0 {signal: rca, services: [\"*-db\"]}
+        c enforce 0 {signal: anomaly, namespaces: [shop]}
+        d enforce 0 {signal: anomaly}";
+    let set = set(policies);
+    assert_eq!(set.scanned().map(|it| &*it.name).collect::<Vec<_>>(), ["d", "b"]);
+    let found =
+        |signal: &str| set.candidates(&read(signal)).map(|it| it.name.to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(found("anomaly other 1"), "c d");
+    assert_eq!(found("rca 0.9 shop/cart leak 0.9, shop/db leak 0.8"), "a b");
+    assert_eq!(found("rca 0.9 shop/cart other 0.9"), "b");
+}
+
 #[test]
 fn the_request_carries_what_the_guardrails_need() {
     let set = set("evict enforce 7 {signal: rca, causes: [leak]} | action: {deletePod: {}}");
-    let request = propose(&set, &read("rca 0.8 shop/cart leak 0.6")).act.unwrap();
+    let request = propose(&set, &read("rca 0.8 shop/cart leak 0.6"), |_| None, at("10:00")).act.unwrap();
     assert_eq!(request.action, Action::DeletePod { pod: Some("front-1".into()) });
     assert_eq!((request.priority, request.step, &request.policy.digest), (7, 0, &set.digest));
     assert_eq!((request.evidence.confidence, request.evidence.sequence), (Some(0.8), 3));

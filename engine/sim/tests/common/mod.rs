@@ -72,6 +72,7 @@ pub fn request(target: &Workload, action: Action, cause: &str) -> ActionRequest 
             expires_at: None,
             trace: TraceContext { trace_id: 1, span_id: 0, sampled: false },
             sequence: 0,
+            signal: None,
         },
     }
 }

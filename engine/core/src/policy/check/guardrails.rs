@@ -20,6 +20,10 @@ impl Checks<'_> {
     pub(in crate::policy) fn guardrails(&mut self, spec: GuardrailsSpec, source: &Source) -> Guardrails {
         let base = Guardrails::default();
         let limits = self.hard_limits(spec.limits, base.limits, source);
+        if let Some(guard) = spec.defaults.custom.first() {
+            let hint = Some("write it into the policies that need it: it is about their kind of signal");
+            self.fault(source, &guard.name, "`custom` guards belong to a policy", hint);
+        }
         let defaults = self.limits(spec.defaults, &base.defaults, source);
         Guardrails {
             defaults: self.bounded(defaults, &limits, source),
@@ -28,6 +32,7 @@ impl Checks<'_> {
             windows: spec.windows.into_iter().filter_map(|it| self.freeze(&it, source)).collect(),
             protect: protect(spec.protect, base.protect),
             allow: self.allow(spec.allow, base.allow, source),
+            conditions: base.conditions,
         }
     }
 

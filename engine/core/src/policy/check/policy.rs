@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::Checks;
 use crate::action::{Action, Patch, PatchForm, RecoveredBy, Recovery, Scale, VerifySpec};
+use crate::expr::About;
 use crate::limits::Guardrails;
 use crate::plan;
 use crate::policy::raw::{
@@ -31,12 +32,14 @@ impl Checks<'_> {
         let mode = self.mode(&spec.mode, source);
         let matches = self.matches(spec.r#match, source);
         let target_kind = spec.target.and_then(|target| target.kind);
-        let limits = self.limits(spec.guardrails.unwrap_or_default(), &rules.defaults, source);
+        let mut raw = spec.guardrails.unwrap_or_default();
+        let custom = self.custom(std::mem::take(&mut raw.custom), about(&matches.on), source);
+        let limits = self.limits(raw, &rules.defaults, source);
         let limits = self.bounded(limits, &rules.limits, source);
         let verify = self.verify(spec.verify, source);
         let action = self.action(spec.action, target_kind, source)?;
         let priority = spec.priority;
-        Some(Policy { name, mode, priority, matches, target_kind, action, limits, verify, source: place })
+        Some(Policy { name, mode, priority, matches, target_kind, action, limits, custom, verify, source: place })
     }
 
     fn mode(&mut self, raw: &Spanned<RawMode>, source: &Source) -> Mode {
@@ -54,10 +57,6 @@ impl Checks<'_> {
 
     fn matches(&mut self, raw: RawMatch, source: &Source) -> Match {
         let anomaly = raw.signal == RawSignal::Anomaly;
-        if let Some(when) = &raw.when {
-            let hint = Some("use types, causes, scores, namespaces and services");
-            self.fault(source, when, "`when` is not available in this version", hint);
-        }
         if let Some(causes) = raw.causes.as_ref().filter(|_| anomaly) {
             self.fault(source, causes, "`causes` is for `signal: rca` only", MATCH_HINT);
         }
@@ -78,7 +77,8 @@ impl Checks<'_> {
         } else {
             MatchOn::Rca { causes: names(raw.causes.map(|it| it.value).unwrap_or_default()), min_probability }
         };
-        Match { on, namespaces: names(raw.namespaces), services: names(raw.services) }
+        let when = raw.when.and_then(|it| self.expression(&it, about(&on), source));
+        Match { on, namespaces: names(raw.namespaces), services: names(raw.services), when }
     }
 
     /// Detectors scale their scores as they like, so all that is asked is a number that a score can reach.
@@ -120,6 +120,10 @@ impl Checks<'_> {
             on_failure: raw.on_failure.map_or(base.on_failure, |it| it.value),
         }
     }
+}
+
+fn about(on: &MatchOn) -> About {
+    if matches!(on, MatchOn::Anomaly { .. }) { About::Anomaly } else { About::Rca }
 }
 
 /// What is wrong, and a hint.

@@ -1,0 +1,169 @@
+//! Which policies may be about a signal. A policy stands under the words that it names exactly, as many of them as possible: looking
+//! them up costs the same for ten policies and for a hundred thousand. Whoever is found is still asked whether it matches.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::{MatchOn, Policy};
+use crate::signal::{Signal, SignalKind};
+use crate::workload::Workload;
+
+/// One policy stands in so many places at most; one that names more stands under fewer words.
+const MAX_PLACES: usize = 64;
+
+/// By hash. It is only looked up, never walked, so its order decides nothing.
+#[expect(clippy::disallowed_types, reason = "only looked up")]
+type Places = std::collections::HashMap<u64, Vec<u32>>;
+
+/// The words that policies of one shape name exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Shape {
+    rca: bool,
+    /// The cause, or the type of an anomaly.
+    word: bool,
+    namespace: bool,
+    name: bool,
+}
+
+impl Shape {
+    const NONE: Self = Self { rca: false, word: false, namespace: false, name: false };
+
+    fn key(self, word: &str, target: &Workload) -> u64 {
+        let mut hash = DefaultHasher::new();
+        let word = self.word.then_some(word);
+        (word, self.namespace.then_some(&target.namespace), self.name.then_some(&target.name)).hash(&mut hash);
+        hash.finish()
+    }
+}
+
+/// The index of a set. Policies are named by their places in its order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    shapes: Vec<(Shape, Places)>,
+    /// Policies that name nothing exactly, of either kind of signal: they are asked every time.
+    scanned: [Vec<u32>; 2],
+}
+
+impl Index {
+    pub(super) fn of(policies: &[Policy]) -> Self {
+        let mut index = Self::default();
+        for (place, policy) in policies.iter().enumerate() {
+            index.post(u32::try_from(place).expect("a set has fewer policies than bytes"), policy);
+        }
+        index.shapes.sort_by_key(|(shape, _)| *shape);
+        index
+    }
+
+    fn post(&mut self, place: u32, policy: &Policy) {
+        let named = Named::of(policy);
+        let shape = named.shape();
+        if shape == (Shape { rca: shape.rca, ..Shape::NONE }) {
+            return self.scanned[usize::from(shape.rca)].push(place);
+        }
+        let at = self.shapes.iter().position(|(it, _)| *it == shape).unwrap_or_else(|| {
+            self.shapes.push((shape, Places::default()));
+            self.shapes.len() - 1
+        });
+        for key in named.keys(shape) {
+            let places = self.shapes[at].1.entry(key).or_default();
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        }
+    }
+
+    /// Places of policies that are asked about every signal of their kind.
+    pub(super) fn scanned(&self) -> impl Iterator<Item = usize> {
+        self.scanned.iter().flatten().map(|it| *it as usize)
+    }
+
+    /// The places of all policies that may be about the signal, in the order of the set.
+    pub(super) fn candidates(&self, signal: &Signal) -> Vec<u32> {
+        let mut found = Vec::new();
+        let subject = &signal.subject;
+        match &signal.kind {
+            SignalKind::Anomaly(it) => self.look(false, it.kind.as_str(), subject, &mut found),
+            SignalKind::Rca(it) => {
+                for cause in &it.causes {
+                    self.look(true, &cause.cause, &cause.target, &mut found);
+                }
+                // Without `causes` a policy is about what the signal itself is about.
+                self.look(true, "", subject, &mut found);
+            }
+        }
+        found.extend(&self.scanned[usize::from(matches!(signal.kind, SignalKind::Rca(_)))]);
+        if found.len() > 1 {
+            found.sort_unstable();
+            found.dedup();
+        }
+        found
+    }
+
+    fn look(&self, rca: bool, word: &str, target: &Workload, found: &mut Vec<u32>) {
+        for (shape, places) in self.shapes.iter().filter(|(shape, _)| shape.rca == rca) {
+            if let Some(places) = places.get(&shape.key(word, target)) {
+                found.extend(places);
+            }
+        }
+    }
+}
+
+/// What a policy names exactly.
+struct Named<'a> {
+    rca: bool,
+    words: Vec<&'a str>,
+    namespaces: Vec<&'a str>,
+    names: Vec<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    fn of(policy: &'a Policy) -> Self {
+        let exact = |list: &'a [std::sync::Arc<str>]| {
+            let all = list.iter().all(|it| !it.contains('*'));
+            if all { list.iter().map(|it| &**it).collect() } else { Vec::new() }
+        };
+        let (rca, words) = match &policy.matches.on {
+            MatchOn::Anomaly { types, .. } => (false, types.iter().map(|it| it.as_str()).collect()),
+            MatchOn::Rca { causes, .. } => (true, causes.iter().map(|it| &**it).collect()),
+        };
+        let mut named =
+            Self { rca, words, namespaces: exact(&policy.matches.namespaces), names: exact(&policy.matches.services) };
+        named.narrow();
+        named
+    }
+
+    /// Leaves out the words of which there are most, until there are few enough combinations.
+    fn narrow(&mut self) {
+        while self.count() > MAX_PLACES {
+            let longest = self.words.len().max(self.namespaces.len()).max(self.names.len());
+            let lists = [&mut self.words, &mut self.namespaces, &mut self.names];
+            if let Some(list) = lists.into_iter().find(|it| it.len() == longest) {
+                list.clear();
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        [&self.words, &self.namespaces, &self.names].into_iter().map(|it| it.len().max(1)).product()
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            rca: self.rca,
+            word: !self.words.is_empty(),
+            namespace: !self.namespaces.is_empty(),
+            name: !self.names.is_empty(),
+        }
+    }
+
+    fn keys(&self, shape: Shape) -> Vec<u64> {
+        let each = |list: &[&'a str]| if list.is_empty() { vec![""] } else { list.to_vec() };
+        let mut keys = Vec::with_capacity(self.count());
+        for namespace in each(&self.namespaces) {
+            for name in each(&self.names) {
+                let target = Workload::new(crate::workload::WorkloadKind::Deployment, namespace, name);
+                keys.extend(each(&self.words).iter().map(|word| shape.key(word, &target)));
+            }
+        }
+        keys
+    }
+}
