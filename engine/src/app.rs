@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use flyball_core::intent::Writer;
 use flyball_core::policy::PolicySet;
 use flyball_core::ports::{AppendError, Ports};
@@ -81,6 +81,7 @@ impl App {
             cluster: ports.cluster.clone(),
             clock: ports.clock.clone(),
             policies: ArcSwap::from_pointee(settings.policies),
+            refused: ArcSwapOption::empty(),
             telemetry,
             cluster_name: cluster,
             drivers: TaskTracker::new(),

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use flyball_core::action::ActionRequest;
+use flyball_core::expr::TargetView;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::intent::{Attempt, Execution, Fence};
 use flyball_core::ports::{Answer, Cluster, PortError};
@@ -157,6 +158,10 @@ async fn configuration(options: &Options) -> Result<Config, ConnectError> {
 impl Cluster for KubeCluster {
     fn snapshot<'a>(&'a self, request: &'a ActionRequest) -> Answer<'a, Result<Option<Snapshot>, PortError>> {
         Box::pin(snapshot::take(&self.door, &self.watched, request))
+    }
+
+    fn view(&self, target: &Workload) -> Option<TargetView> {
+        self.watched.view(target)
     }
 
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution> {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Args, ValueEnum};
-use flyball_core::policy::{PolicySet, load};
 use flyball_core::workload::Workload;
 use serde::Deserialize;
 
@@ -253,44 +252,4 @@ fn mask(value: &str) -> String {
         (Some((scheme, _)), Some(at)) => format!("{scheme}://****{}", &value[at..]),
         _ => value.to_owned(),
     }
-}
-
-/// Loads the policies of a file, or of every `.yaml` and `.yml` below a directory, in the order of their names. Hidden
-/// entries are left out, and so are the tests that lie beside the policies.
-///
-/// # Errors
-/// What could not be read, or every fault of the set, annotated.
-pub fn load_policies(path: &Path) -> Result<PolicySet> {
-    let mut found = Vec::new();
-    collect(path, 0, &mut found).with_context(|| format!("reading the policies in {}", path.display()))?;
-    ensure!(!found.is_empty(), "no policies in {}: no .yaml file there", path.display());
-    found.sort();
-    let mut files = Vec::new();
-    for file in found {
-        let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-        let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8", file.display()))?;
-        files.push((file.display().to_string(), text));
-    }
-    Ok(load(&files)?)
-}
-
-/// Deeper than anybody sorts policies; it ends a loop of links.
-const MAX_DEPTH: u32 = 8;
-
-fn collect(path: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<()> {
-    if !std::fs::metadata(path)?.is_dir() {
-        found.push(path.to_owned());
-        return Ok(());
-    }
-    ensure!(depth < MAX_DEPTH, "{} is more than {MAX_DEPTH} folders deep", path.display());
-    for entry in std::fs::read_dir(path)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let yaml = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
-        let test = name.contains(".flyball-test.");
-        if !name.starts_with('.') && (path.is_dir() || (yaml && !test)) {
-            collect(&path, depth + 1, found)?;
-        }
-    }
-    Ok(())
 }

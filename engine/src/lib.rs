@@ -18,6 +18,7 @@ pub mod migration;
 pub mod nats;
 pub mod notes;
 pub mod pipeline;
+pub mod policies;
 pub mod publish;
 pub mod ready;
 pub mod recent;

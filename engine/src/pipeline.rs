@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 pub use by_hand::{NotTaken, Word};
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::NoAction;
@@ -50,6 +50,8 @@ pub struct Engine {
     pub clock: Arc<dyn Clock>,
     /// The policies in force.
     pub policies: ArcSwap<PolicySet>,
+    /// Why a newer set is not in force.
+    pub refused: ArcSwapOption<String>,
     /// What is told to the outside.
     pub telemetry: Telemetry,
     /// The cluster's name.
@@ -126,7 +128,11 @@ impl Engine {
     pub async fn decide(self: &Arc<Self>, signal: &Signal) -> Decided {
         let began = self.clock.now();
         let policies = self.policies.load_full();
-        let proposal = propose(&policies, signal);
+        let proposal = propose(&policies, signal, |target| self.cluster.view(target), self.book.now());
+        for (policy, why) in &proposal.unevaluated {
+            self.telemetry.metrics.expression_failed();
+            tracing::debug!(%policy, signal = %signal.id, %why, "A condition could not be evaluated: it does not match");
+        }
         let mapped = self.clock.now();
         let shadows = proposal.shadows.into_iter().map(|request| self.shadow(request, &policies)).collect();
         let mut times = Times { began, mapped, judged: mapped, recorded: mapped };

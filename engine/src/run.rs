@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Settings};
 use crate::clock::TokioClock;
 use crate::cluster::KubeCluster;
-use crate::config::{Config, LogFormat, RunArgs, load_policies};
+use crate::config::{Config, LogFormat, RunArgs};
 use crate::http::{self, Api, Auth};
 use crate::intake::Reader;
 use crate::ledger::{Pace, upkeep};
 use crate::pipeline::Engine;
+use crate::policies::{self, Fingerprint, PolicyFiles};
 use crate::ready::Readiness;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logs::{self, Format, Logs};
@@ -50,9 +51,9 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
     let filter = Some(config.log.clone()).filter(|_| args.log.is_some() || config.log != "info");
     let lookup = |name: &str| if name == "FLYBALL_LOG" { filter.clone() } else { std::env::var(name).ok() };
     logs::init(&Logs::read(format, std::io::stderr().is_terminal(), lookup))?;
-    let policies = match (&config.policies, mode) {
-        (Some(path), _) => load_policies(path)?,
-        (None, Mode::Dev) => crate::demo::shipped()?,
+    let (policies, seen) = match (&config.policies, mode) {
+        (Some(path), _) => PolicyFiles::at(path).load()?,
+        (None, Mode::Dev) => (crate::demo::shipped()?, Fingerprint::default()),
         (None, Mode::Run) => anyhow::bail!("`run` needs policies: --policies FILE or DIRECTORY, or FLYBALL_POLICIES"),
     };
     let auth =
@@ -73,12 +74,15 @@ pub async fn run(mode: Mode, args: &RunArgs, matches: &ArgMatches) -> Result<()>
         () = stop.asked() => return Ok(()),
     };
     let count = policies.policies().len();
-    let app = tokio::select! {
+    let mut app = tokio::select! {
         app = start(&config, policies, wired.0, telemetry, (auth, listener), &told) => app?,
         () = stop.asked() => return Ok(()),
     };
     started.cancel();
     waiting.await?;
+    if let Some(path) = &config.policies {
+        app.spawn("policies", policies::follow(PolicyFiles::at(path), seen, app.engine.clone()));
+    }
     tracing::info!(policies = count, "Listens on http://{} after {:.0?}", config.listen, began.elapsed());
     app.run(stop.asked()).await
 }

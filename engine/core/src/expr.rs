@@ -4,6 +4,7 @@
 mod check;
 mod cost;
 mod facts;
+mod never;
 mod pattern;
 mod value;
 
@@ -103,6 +104,12 @@ impl Expression {
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.0.text
+    }
+
+    /// Why it can never be true, if that can be told from its text. `least`: numbers that are asked for besides, by the names that they
+    /// have here.
+    pub fn never(&self, least: &[(&str, f64)]) -> Option<String> {
+        never::never(&self.0.tree, least)
     }
 
     /// Whether it asks anything of the target.

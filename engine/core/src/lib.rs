@@ -13,6 +13,7 @@ pub mod history;
 pub mod id;
 pub mod intent;
 pub mod limits;
+pub mod lint;
 pub mod mapper;
 pub mod mark;
 pub mod merge;

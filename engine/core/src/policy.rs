@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use conditions::{Conditions, CustomGuard};
 pub(crate) use fault::nearest;
 pub use fault::{Fault, Faults};
-pub use load::load;
+pub use load::{MAX_FILE_BYTES, load, too_large};
 
 use crate::action::{Action, VerifySpec};
 use crate::expr::Expression;
@@ -76,6 +76,8 @@ pub struct Policy {
     pub custom: Vec<CustomGuard>,
     /// How success is judged.
     pub verify: VerifySpec,
+    /// The signals that its action raises, by its author's word: `lint` looks for cycles.
+    pub raises: Vec<Raised>,
     /// Where it was read: `file:line`.
     pub source: String,
 }
@@ -100,6 +102,15 @@ impl Mode {
             Self::Enforce => "enforce",
         }
     }
+}
+
+/// A signal that an action raises.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Raised {
+    /// An anomaly of this type.
+    Anomaly(AnomalyKind),
+    /// An rca with this cause.
+    Rca(Arc<str>),
 }
 
 /// When a policy matches. Empty lists match everything.

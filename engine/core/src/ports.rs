@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::ActionRequest;
 use crate::chain::Head;
+use crate::expr::TargetView;
 use crate::facts::{Sighting, Snapshot};
 use crate::id::Revision;
 use crate::intent::{Attempt, Execution, Fence};
@@ -150,6 +151,8 @@ pub trait Tail: Send {
 pub trait Cluster: Send + Sync {
     /// A fresh read of a request's target, and of what the action needs to know of it.
     fn snapshot<'a>(&'a self, request: &'a ActionRequest) -> Answer<'a, Result<Option<Snapshot>, PortError>>;
+    /// What is known of a target without reading it: none if nothing is.
+    fn view(&self, target: &Workload) -> Option<TargetView>;
     /// Sends one change, once.
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution>;
     /// Sends one fence, once. `Applied`: what it fences off can no longer land. `Conflict`: the target has moved.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::DenyReason;
+use flyball_core::expr::TargetView;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::intent::{Attempt, Execution, Fence};
 use flyball_core::ports::{Answer, Cluster, PortError};
@@ -138,6 +139,10 @@ impl Cluster for SimCluster {
             model.readable()?;
             Ok(model.snapshot(request))
         })
+    }
+
+    fn view(&self, target: &Workload) -> Option<TargetView> {
+        self.advanced().view(target)
     }
 
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution> {

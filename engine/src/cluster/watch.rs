@@ -35,8 +35,12 @@ struct Spec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
+    updated_replicas: Option<i32>,
+    ready_replicas: Option<i32>,
     available_replicas: Option<i32>,
     desired_number_scheduled: Option<i32>,
+    updated_number_scheduled: Option<i32>,
+    number_ready: Option<i32>,
     number_available: Option<i32>,
 }
 
@@ -44,18 +48,20 @@ struct Status {
 type Seen = Object<Spec, Status>;
 
 fn project(kind: WorkloadKind, seen: Seen) -> (Workload, Health) {
-    let Seen { metadata: ObjectMeta { name, namespace, generation, .. }, spec, status, .. } = seen;
-    let status = status.unwrap_or_default();
-    let (desired, available) = match kind {
-        WorkloadKind::Deployment | WorkloadKind::StatefulSet => (spec.replicas.or(Some(1)), status.available_replicas),
-        WorkloadKind::DaemonSet => (status.desired_number_scheduled, status.number_available),
+    let Seen { metadata: ObjectMeta { name, namespace, generation, labels, .. }, spec, status, .. } = seen;
+    let it = status.unwrap_or_default();
+    let numbers = match kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet => {
+            [spec.replicas.or(Some(1)), it.updated_replicas, it.ready_replicas, it.available_replicas]
+        }
+        WorkloadKind::DaemonSet => {
+            [it.desired_number_scheduled, it.updated_number_scheduled, it.number_ready, it.number_available]
+        }
     };
+    let [desired, updated, ready, available] = numbers.map(Option::unwrap_or_default);
     let target = Workload::new(kind, &namespace.unwrap_or_default(), &name.unwrap_or_default());
-    let health = Health {
-        desired: desired.unwrap_or_default(),
-        available: available.unwrap_or_default(),
-        generation: generation.unwrap_or_default(),
-    };
+    let labels = Arc::new(labels.unwrap_or_default());
+    let health = Health { desired, updated, ready, available, generation: generation.unwrap_or_default(), labels };
     (target, health)
 }
 
@@ -180,7 +186,7 @@ mod tests {
             let seen = json!({"metadata": metadata, "spec": spec, "status": status});
             let (target, health) = project(kind, serde_json::from_value(seen).unwrap());
             assert_eq!(target, Workload::new(kind, "shop", "cart"));
-            assert_eq!(health, Health { desired, available, generation: 4 });
+            assert_eq!((health.desired, health.available, health.generation), (desired, available, 4));
         }
     }
 }

@@ -2,9 +2,10 @@
 //! rests on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use flyball_core::expr::TargetView;
 use flyball_core::facts::Neighbours;
 use flyball_core::ports::PortError;
 use flyball_core::workload::{Workload, WorkloadKind};
@@ -15,12 +16,15 @@ const STALE: Duration = Duration::from_secs(60);
 /// Hints kept for one who is slow to take them; one who is slower is told to look.
 const HINTS: usize = 1024;
 
-/// A workload in three numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A workload in a few numbers, and the labels that policies may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Health {
     pub(super) desired: i32,
+    pub(super) updated: i32,
+    pub(super) ready: i32,
     pub(super) available: i32,
     pub(super) generation: i64,
+    pub(super) labels: Arc<BTreeMap<String, String>>,
 }
 
 /// How a kind's watch is doing.
@@ -57,6 +61,15 @@ impl Watched {
 
     pub(super) fn health(&self) -> Vec<(Workload, i32, i32)> {
         self.lock().health.iter().map(|(it, health)| (it.clone(), health.desired, health.available)).collect()
+    }
+
+    /// A workload as it was seen last, while its kind is followed.
+    pub(super) fn view(&self, target: &Workload) -> Option<TargetView> {
+        let state = self.lock();
+        state.standing.get(&target.kind).filter(|it| it.failing.is_none())?;
+        let health = state.health.get(target)?;
+        let Health { desired, updated, ready, available, .. } = *health;
+        Some(TargetView { workload: target.clone(), desired, updated, ready, available, labels: health.labels.clone() })
     }
 
     /// The workloads of a namespace that want pods, and those of them that lack some.
@@ -148,7 +161,7 @@ mod tests {
     }
 
     fn health(desired: i32, available: i32) -> Health {
-        Health { desired, available, generation: 1 }
+        Health { desired, available, generation: 1, ..Health::default() }
     }
 
     fn all_synced() -> Watched {

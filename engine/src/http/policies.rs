@@ -10,6 +10,6 @@ use crate::view::policy::Policies;
 #[utoipa::path(get, path = "/v1/policies", tag = "policies",
     responses((status = 200, description = "The policies in force", body = Policies)))]
 pub(super) async fn list(State(api): State<Shared>) -> Json<Policies> {
-    let error = api.readiness.parts().remove("policies").and_then(Result::err);
+    let error = api.engine.refused.load().as_deref().cloned();
     Json(Policies::of(&api.engine.policies.load(), error))
 }

@@ -149,6 +149,11 @@ impl Metrics {
         self.all.policy_load_errors.inc();
     }
 
+    /// A policy's condition could not be evaluated, so it did not match.
+    pub fn expression_failed(&self) {
+        self.all.expression_errors.inc();
+    }
+
     /// One call of the Kubernetes API. `verb` as RBAC says it (`get`, `list`, `watch`, `patch`, `create`), `resource` the
     /// lower-case plural; `namespace` is empty for calls across all.
     pub fn api_call(&self, verb: &'static str, resource: &'static str, namespace: &str, took: Duration, error: bool) {

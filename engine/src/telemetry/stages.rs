@@ -83,7 +83,11 @@ impl Telemetry {
             (_, Some(request)) => Ok(request.clone()),
             (_, None) => return,
         };
-        self.tracer.map(During::new(times.began, times.mapped), signal, &Proposal { act, shadows: Vec::new() });
+        self.tracer.map(
+            During::new(times.began, times.mapped),
+            signal,
+            &Proposal { act, shadows: Vec::new(), unevaluated: Vec::new() },
+        );
         let Some(request) = &decided.request else { return };
         self.tracer.judge(During::new(times.mapped, times.judged), request, reasons);
         if let Decision::Recorded(id) = decided.decision {

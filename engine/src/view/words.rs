@@ -53,7 +53,7 @@ pub(super) fn reason(reason: &DenyReason) -> String {
         R::ApprovalRequired => "the policy asks for a person's approval".to_owned(),
         R::ApprovalRejected => "a person said no".to_owned(),
         R::ApprovalExpired => "nobody answered in time".to_owned(),
-        R::CustomGuard { guard } => format!("guard {guard} objects"),
+        R::CustomGuard { guard, message } => format!("guard {guard} objects: {message}"),
     }
 }
 

@@ -136,7 +136,7 @@ async fn what_is_no_text_is_no_id() {
 #[tokio::test(start_paused = true)]
 async fn policies_are_shown_as_they_are_in_force() {
     let world = World::new().await;
-    world.readiness.set("policies", Err("leak.yaml:3: unknown key".to_owned()));
+    world.engine.refused.store(Some(std::sync::Arc::new("leak.yaml:3: unknown key".to_owned())));
     let got = world.get("/v1/policies").await;
     assert_eq!(got["error"], "leak.yaml:3: unknown key");
     let policy = &got["policies"][0];

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use flyball::publish::{Publish, PublishError};
 use flyball_core::action::ActionRequest;
 use flyball_core::chain::Head;
+use flyball_core::expr::TargetView;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
 use flyball_core::intent::{Attempt, Execution, Fence};
@@ -85,6 +86,10 @@ pub(crate) struct Nowhere;
 impl Cluster for Nowhere {
     fn snapshot<'a>(&'a self, _: &'a ActionRequest) -> Answer<'a, Result<Option<Snapshot>, PortError>> {
         Box::pin(async { Err(PortError::Unavailable("there is no cluster".into())) })
+    }
+
+    fn view(&self, _: &Workload) -> Option<TargetView> {
+        None
     }
 
     fn execute(&self, _: Attempt) -> Answer<'_, Execution> {

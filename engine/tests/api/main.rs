@@ -7,6 +7,7 @@ mod decisions;
 mod fakes;
 mod hands;
 mod pauses;
+mod reload;
 mod rules;
 mod signals;
 mod world;

@@ -84,6 +84,7 @@ impl World {
             cluster: Arc::new(Nowhere),
             clock,
             policies: arc_swap::ArcSwap::from_pointee(policies),
+            refused: arc_swap::ArcSwapOption::empty(),
             telemetry: Telemetry::disabled(),
             cluster_name: "test".into(),
             drivers: tokio_util::task::TaskTracker::new(),

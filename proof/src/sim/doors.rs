@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use flyball::pipeline::Engine;
 use flyball_core::action::ActionRequest;
 use flyball_core::chain::Head;
+use flyball_core::expr::TargetView;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::id::Revision;
 use flyball_core::intent::{Attempt, Event, Execution, Fence};
@@ -258,6 +259,10 @@ impl Cluster for Doors {
             }
             Ok(seen)
         })
+    }
+
+    fn view(&self, target: &Workload) -> Option<TargetView> {
+        self.world.cluster.view(target)
     }
 
     fn execute(&self, attempt: Attempt) -> Answer<'_, Execution> {

@@ -16,7 +16,7 @@ use crate::limits::Guardrails;
 const API_VERSION: &str = "flyball.dev/v1alpha1";
 const KINDS: [&str; 2] = ["RemediationPolicy", "Guardrails"];
 /// A policy file is written by people. A larger one is a mistake, and reading it would cost memory before any check.
-const MAX_FILE_BYTES: usize = 1 << 20;
+pub const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Reads a set from `(name, text)` of its files.
 ///
@@ -28,6 +28,13 @@ pub fn load(files: &[(String, String)]) -> Result<PolicySet, Faults> {
         loading.file(file, text);
     }
     loading.finish(files)
+}
+
+/// The fault of a file that is too large to be read at all.
+pub fn too_large(file: &str, bytes: u64) -> Fault {
+    let source = Source { file: file.into(), above: 0, text: "".into() };
+    let message = format!("the file has {bytes} bytes, more than the {MAX_FILE_BYTES} allowed");
+    source.fault(None, message, Some("split it into several files".into()))
 }
 
 /// More faults than anybody mends in one go; it bounds how often a document is read again.
@@ -45,9 +52,7 @@ impl Loading {
     fn file(&mut self, file: &str, text: &str) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.len() > MAX_FILE_BYTES {
-            let source = Source { file: file.into(), above: 0, text: "".into() };
-            let message = format!("the file has {} bytes, more than the {MAX_FILE_BYTES} allowed", text.len());
-            return self.faults.push(source.fault(None, message, Some("split it into several files".into())));
+            return self.faults.push(too_large(file, text.len() as u64));
         }
         for (above, text) in documents(text) {
             let mut source = Some(Source { file: file.into(), above, text: text.into() });

@@ -51,6 +51,15 @@ pub(super) struct PolicySpec {
     pub(super) action: Spanned<RawAction>,
     pub(super) guardrails: Option<RawLimits>,
     pub(super) verify: Option<RawVerify>,
+    #[serde(default)]
+    pub(super) raises: Vec<Spanned<RawRaised>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRaised {
+    pub(super) anomaly: Option<AnomalyKind>,
+    pub(super) rca: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

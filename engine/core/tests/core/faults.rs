@@ -39,7 +39,7 @@ fn what_cannot_be_read_is_refused() {
     check(
         "mode: enforce",
         "mode: enforce\n  zzzzzz: 5",
-        "7:3 unknown field `zzzzzz` | one of mode, priority, match, target, action, guardrails, verify",
+        "7:3 unknown field `zzzzzz` | one of mode, priority, match, target, action, guardrails, verify, raises",
     );
     check("mode: enforce", "mode: enforce\n  mode: shadow", "7:3 `mode` is written twice | keep one of them");
     check("signal: rca", "signal: rca, signal: rca", "7:24 `signal` is written twice | keep one of them");
@@ -57,7 +57,7 @@ fn what_cannot_be_read_is_refused() {
     check(
         "mode: enforce",
         "on: yes\n  mode: enforce",
-        "6:3 unknown field `on` | one of mode, priority, match, target, action, guardrails, verify",
+        "6:3 unknown field `on` | one of mode, priority, match, target, action, guardrails, verify, raises",
     );
     check("mode: enforce", "mode: yes", "6:9 unknown value `yes` | one of disabled, shadow, approve, enforce");
     check("{restart: {}}", "{scale: {to: many}}", "8:24 a whole number is expected here");
@@ -152,7 +152,7 @@ fn what_cannot_match_is_refused() {
     check(
         guards,
         "guardrails: {custom: [{name: a, deny: targt == null}]}",
-        "9:44 there is no `targt` here | did you mean `target`?",
+        "9:41 there is no `targt` here | did you mean `target`?",
     );
     check(
         guards,

@@ -11,6 +11,7 @@ mod expressions;
 mod faults;
 mod inspect;
 mod life;
+mod linting;
 mod patch_faults;
 mod planning;
 mod propose;

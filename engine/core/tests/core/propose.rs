@@ -14,7 +14,7 @@ use proptest::sample::subsequence;
 use crate::build::{at, workload};
 
 /// One policy a line: `name mode priority match [| rest of the spec]`.
-fn set(lines: &str) -> PolicySet {
+pub(crate) fn set(lines: &str) -> PolicySet {
     let documents = lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
         let (head, rest) = line.split_once(" | ").unwrap_or((line, "action: {restart: {}}"));
         let mut words = head.splitn(4, ' ');

@@ -1,6 +1,9 @@
 //! What a fresh read shows.
 
+use std::sync::Arc;
+
 use flyball_core::action::{Action, ActionRequest};
+use flyball_core::expr::TargetView;
 use flyball_core::facts::{
     Managers, Neighbours, OPT_OUT, PodFacts, STAMP_INTENT, Sighting, Snapshot, TemplateRevision,
 };
@@ -45,6 +48,11 @@ impl Model {
             },
             neighbours: self.neighbours(&target.namespace),
         })
+    }
+
+    pub(super) fn view(&self, target: &Workload) -> Option<TargetView> {
+        let object = self.objects.get(target)?;
+        Some(TargetView::of(target.clone(), &object.rollout(), Arc::new(object.labels.clone())))
     }
 
     fn managers(&self, object: &Object) -> Managers {

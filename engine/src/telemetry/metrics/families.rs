@@ -156,6 +156,7 @@ pub(super) struct Families {
     pub(super) breaker_open: Gauge,
     pub(super) pauses_active: Gauge,
     pub(super) policy_load_errors: Counter,
+    pub(super) expression_errors: Counter,
     pub(super) drops: Drops,
 }
 
@@ -193,6 +194,7 @@ impl Families {
             breaker_open: Gauge::default(),
             pauses_active: Gauge::default(),
             policy_load_errors: Counter::default(),
+            expression_errors: Counter::default(),
             drops: Drops(std::array::from_fn(|n| dropped.get_or_create_owned(&Dropped { reason: DropReason::ALL[n] }))),
         };
         let build = vec![("version".to_owned(), version.to_owned()), ("commit".to_owned(), commit.to_owned())];
@@ -243,5 +245,7 @@ impl Families {
         to.register("flyball_pauses_active", "Pauses in force", self.pauses_active.clone());
         let help = "Sets of policies that were refused";
         to.register("flyball_policy_load_errors", help, self.policy_load_errors.clone());
+        let help = "Conditions of policies that could not be evaluated, and so did not match";
+        to.register("flyball_policy_expression_errors", help, self.expression_errors.clone());
     }
 }

@@ -11,10 +11,10 @@ use crate::expr::About;
 use crate::limits::Guardrails;
 use crate::plan;
 use crate::policy::raw::{
-    PolicySpec, RawAction, RawMatch, RawMode, RawPatch, RawRollback, RawScale, RawSignal, RawVerify,
+    PolicySpec, RawAction, RawMatch, RawMode, RawPatch, RawRaised, RawRollback, RawScale, RawSignal, RawVerify,
 };
 use crate::policy::source::Source;
-use crate::policy::{Match, MatchOn, Mode, Policy};
+use crate::policy::{Match, MatchOn, Mode, Policy, Raised};
 use crate::workload::WorkloadKind;
 
 const MATCH_HINT: Option<&str> =
@@ -37,9 +37,35 @@ impl Checks<'_> {
         let limits = self.limits(raw, &rules.defaults, source);
         let limits = self.bounded(limits, &rules.limits, source);
         let verify = self.verify(spec.verify, source);
+        let raises = spec.raises.into_iter().filter_map(|it| self.raised(it, source)).collect();
         let action = self.action(spec.action, target_kind, source)?;
         let priority = spec.priority;
-        Some(Policy { name, mode, priority, matches, target_kind, action, limits, custom, verify, source: place })
+        Some(Policy {
+            name,
+            mode,
+            priority,
+            matches,
+            target_kind,
+            action,
+            limits,
+            custom,
+            verify,
+            raises,
+            source: place,
+        })
+    }
+
+    fn raised(&mut self, raw: Spanned<RawRaised>, source: &Source) -> Option<Raised> {
+        let at = raw.referenced;
+        match raw.value {
+            RawRaised { anomaly: Some(kind), rca: None } => Some(Raised::Anomaly(kind)),
+            RawRaised { anomaly: None, rca: Some(cause) } => Some(Raised::Rca(cause.into())),
+            _ => {
+                let hint = Some("write `{anomaly: latency}` or `{rca: memory_leak}`");
+                self.at(source, at, "a raised signal is an anomaly or an rca", hint);
+                None
+            }
+        }
     }
 
     fn mode(&mut self, raw: &Spanned<RawMode>, source: &Source) -> Mode {
