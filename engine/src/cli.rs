@@ -2,6 +2,7 @@
 
 mod hand;
 pub mod ledger;
+pub mod policy;
 mod signal;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ Exit codes:
   0  ok
   1  negative answer: denied, not found, not valid
   2  could not run: usage, configuration, connection
+  3  only warnings, under --strict
   4  not authorised";
 
 /// The whole command line.
@@ -84,6 +86,9 @@ pub enum ClientCommand {
     /// Send or check signals
     #[command(subcommand)]
     Signal(Signal),
+    /// Policies as code: lint, match, show, compare, begin
+    #[command(subcommand)]
+    Policy(policy::Policy),
 }
 
 /// Where the engine is.

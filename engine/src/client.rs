@@ -7,6 +7,7 @@ mod hands;
 mod ledger;
 mod nats;
 mod pauses;
+mod policy;
 mod progress;
 mod signal;
 mod table;
@@ -35,6 +36,8 @@ pub struct Answer {
     pub aside: String,
     /// Whether the answer is a negative one.
     pub negative: bool,
+    /// Whether it is none, and warnings count.
+    pub warned: bool,
 }
 
 impl Answer {
@@ -109,6 +112,7 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         ClientCommand::Ledger(Ledger::Import(args)) => ledger::import(args).await,
         ClientCommand::Ledger(Ledger::Migrate(args)) => ledger::migrate(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
+        ClientCommand::Policy(command) => policy::run(command),
     }
 }
 
@@ -130,5 +134,9 @@ fn tell(answer: Result<Answer, Trouble>) -> ExitCode {
     let _ = std::io::stderr().write_all(answer.aside.as_bytes());
     // A reader that has seen enough (`| head`) closes the pipe: that is no fault.
     let _ = std::io::stdout().write_all(answer.result.as_bytes());
-    ExitCode::from(u8::from(answer.negative))
+    match answer {
+        Answer { negative: true, .. } => ExitCode::from(1),
+        Answer { warned: true, .. } => ExitCode::from(3),
+        _ => ExitCode::SUCCESS,
+    }
 }

@@ -8,7 +8,7 @@ pub mod policy;
 pub mod signal;
 pub mod time;
 pub mod why;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 

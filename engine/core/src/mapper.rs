@@ -1,5 +1,7 @@
 //! Signal and policies to what is asked for. Silence has a reason.
 
+mod clauses;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,6 +12,8 @@ use crate::expr::{Facts, TargetView, Unevaluated};
 use crate::policy::{Matched, Mode, Policy, PolicySet};
 use crate::signal::{Signal, SignalKind};
 use crate::workload::Workload;
+
+pub use clauses::{Clause, clauses};
 
 /// Characters of a signal's summary: a line. The text is the publisher's, and travels into every entry about the signal.
 const SUMMARY: usize = 200;

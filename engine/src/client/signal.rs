@@ -189,7 +189,7 @@ fn parse(body: &[u8]) -> Result<Parsed, flyball_signals::Refusal> {
 }
 
 /// A file does not say what it is, unless it is a CloudEvent: only an analysis ranks causes.
-fn kind_of(body: &[u8]) -> Option<Kind> {
+pub(super) fn kind_of(body: &[u8]) -> Option<Kind> {
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_slice(body).unwrap_or_default();
     match fields {
         fields if fields.contains_key("specversion") => None,
@@ -198,7 +198,7 @@ fn kind_of(body: &[u8]) -> Option<Kind> {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Trouble> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Trouble> {
     let mut bytes = Vec::new();
     let read = if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)

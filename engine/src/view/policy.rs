@@ -37,12 +37,27 @@ pub struct Policy {
     pub namespaces: Vec<String>,
     /// Names of the target; all if empty.
     pub services: Vec<String>,
+    /// The condition of its match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The kind of its target, if not what the signal names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// What it asks for.
     pub action: String,
     /// Rest after an action.
     pub cooldown: String,
     /// Actions on one workload: how many, within how long.
     pub budget: String,
+    /// Replicas that a scale may end at, and how fast it may grow.
+    #[serde(default)]
+    pub replicas: String,
+    /// Least confidence of an rca.
+    #[serde(default)]
+    pub min_confidence: f64,
+    /// Its own guards: name and expression that denies.
+    #[serde(default)]
+    pub custom: Vec<String>,
     /// How success is judged.
     pub verification: String,
     /// Where it was read: `file:line`.
@@ -58,6 +73,30 @@ impl Policies {
 }
 
 impl Policy {
+    /// What decides, by name: where it was read does not.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, String)> {
+        let or_any = |list: &[String]| if list.is_empty() { "any".to_owned() } else { list.join(", ") };
+        vec![
+            ("mode", self.mode.clone()),
+            ("priority", self.priority.to_string()),
+            ("signal", self.signal.clone()),
+            ("about", or_any(&self.about)),
+            ("least", self.least.to_string()),
+            ("namespaces", or_any(&self.namespaces)),
+            ("services", or_any(&self.services)),
+            ("when", self.when.clone().unwrap_or_else(|| "always".to_owned())),
+            ("target", self.target.clone().unwrap_or_else(|| "as the signal says".to_owned())),
+            ("action", self.action.clone()),
+            ("cooldown", self.cooldown.clone()),
+            ("budget", self.budget.clone()),
+            ("replicas", self.replicas.clone()),
+            ("minConfidence", self.min_confidence.to_string()),
+            ("custom", if self.custom.is_empty() { "none".to_owned() } else { self.custom.join("; ") }),
+            ("verification", self.verification.clone()),
+            ("source", self.source.clone()),
+        ]
+    }
+
     fn of(it: &policy::Policy) -> Self {
         let (signal, about, least) = match &it.matches.on {
             MatchOn::Anomaly { types, min_score } => {
@@ -77,9 +116,20 @@ impl Policy {
             least,
             namespaces: it.matches.namespaces.iter().map(ToString::to_string).collect(),
             services: it.matches.services.iter().map(ToString::to_string).collect(),
+            when: it.matches.when.as_ref().map(|it| it.text().to_owned()),
+            target: it.target_kind.map(|it| it.to_string()),
             action: it.action.to_string(),
             cooldown: short(it.limits.cooldown),
             budget: format!("{} per {}", budget.max, short(budget.per)),
+            replicas: format!(
+                "{} to {}, at most {} more per {}",
+                it.limits.replicas.min,
+                it.limits.replicas.max,
+                it.limits.scale_up.max,
+                short(it.limits.scale_up.per)
+            ),
+            min_confidence: it.limits.min_confidence,
+            custom: it.custom.iter().map(|it| format!("{}: {}", it.name, it.deny.text())).collect(),
             verification: words::verification(&it.verify),
             source: it.source.clone(),
         }

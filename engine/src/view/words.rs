@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::time::short;
 
 /// The numbers that decided.
-pub(super) fn reason(reason: &DenyReason) -> String {
+pub(crate) fn reason(reason: &DenyReason) -> String {
     use DenyReason as R;
     match reason {
         R::Paused { pause, because, until } => match until {

@@ -1,0 +1,120 @@
+//! The command line of `flyball policy`: policies as code. Nothing here needs a running engine.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Output;
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Look for what is lawful and hardly meant: policies that never act, undo or feed each other, or have no guardrails
+    #[command(after_help = "Examples:
+  flyball policy lint policies/
+  flyball policy lint policies/ --strict
+  flyball policy lint policies/ -o sarif > lint.sarif")]
+    Lint(Lint),
+    /// Say what would happen to a signal, and why, clause by clause
+    #[command(after_help = "Examples:
+  flyball policy match -f signal.json --policies policies/ -n shop
+  flyball policy match -f signal.json --policies policies/ --expect restart-on-memory-leak")]
+    Match(Match),
+    /// Show policies as they are meant: defaults filled in
+    Show(Show),
+    /// Say what differs between two sets of policies; exit code 1 if anything does
+    Diff(Diff),
+    /// Write a policy for a recorded signal, in shadow
+    #[command(after_help = "Examples:
+  flyball policy new -f signal.json --action restart > policies/restart-cart.yaml")]
+    New(New),
+}
+
+/// What to lint.
+#[derive(Args, Debug)]
+pub struct Lint {
+    /// A file, or a folder with everything below it
+    pub policies: PathBuf,
+    /// Exit with 3 if there are warnings and no errors
+    #[arg(long)]
+    pub strict: bool,
+    /// Form of the answer
+    #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "text")]
+    pub form: LintForm,
+}
+
+/// Forms of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LintForm {
+    /// For people.
+    Text,
+    /// A list.
+    Json,
+    /// For code scanning.
+    Sarif,
+}
+
+/// A signal, and what to hold it against.
+#[derive(Args, Debug)]
+pub struct Match {
+    /// The signal; - for standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The policies: a file, or a folder with everything below it
+    #[arg(long, value_name = "PATH", env = "FLYBALL_POLICIES")]
+    pub policies: PathBuf,
+    /// Namespace of a signal that names none
+    #[arg(short = 'n', long, default_value = "default")]
+    pub namespace: String,
+    /// Say no unless this policy would act
+    #[arg(long, value_name = "POLICY")]
+    pub expect: Option<String>,
+    /// How many pods the target is taken to want and to have; without it a condition on the target cannot be evaluated
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<i32>,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+pub struct Show {
+    /// The policies: a file, or a folder with everything below it
+    #[arg(long, value_name = "PATH", env = "FLYBALL_POLICIES")]
+    pub policies: PathBuf,
+    /// Only this one
+    pub name: Option<String>,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Two sets.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The set of before
+    pub before: PathBuf,
+    /// The set of after
+    pub after: PathBuf,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// A new policy.
+#[derive(Args, Debug)]
+pub struct New {
+    /// The signal that it is to be about; - for standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// What it asks for
+    #[arg(long, value_parser = ["restart", "scale", "rollback", "deletePod"], default_value = "restart")]
+    pub action: String,
+    /// Its name; one made of the action and the trouble without it
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Namespace of a signal that names none
+    #[arg(short = 'n', long, default_value = "default")]
+    pub namespace: String,
+}

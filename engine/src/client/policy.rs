@@ -1,0 +1,44 @@
+//! Policies as code: linted, matched, shown and compared, without a running engine.
+
+mod diff;
+mod lint;
+mod matching;
+mod new;
+mod show;
+
+use std::path::Path;
+
+use flyball_core::policy::PolicySet;
+use flyball_core::ports::Message;
+use flyball_core::signal::Signal;
+
+use super::signal::{kind_of, read};
+use super::{Answer, Trouble};
+use crate::cli::policy::Policy;
+use crate::intake::Reader;
+use crate::policies::PolicyFiles;
+
+pub(super) fn run(command: Policy) -> Result<Answer, Trouble> {
+    match command {
+        Policy::Lint(args) => lint::run(&args),
+        Policy::Match(args) => matching::run(&args),
+        Policy::Show(args) => show::run(&args),
+        Policy::Diff(args) => diff::run(&args),
+        Policy::New(args) => new::run(&args),
+    }
+}
+
+/// A set that is asked about. One with faults is no answer: nothing could be run with it.
+fn load(path: &Path) -> Result<PolicySet, Trouble> {
+    PolicyFiles::at(path).load().map(|(set, _)| set).map_err(|error| Trouble::Unusable(format!("{error:#}")))
+}
+
+/// A signal as the engine would read it from the bus. `namespace`: of one that names none.
+fn signal(file: &Path, namespace: &str) -> Result<Signal, Trouble> {
+    let body = read(file)?;
+    let reader =
+        Reader { cluster: "local".into(), namespace: namespace.into(), aliases: std::collections::BTreeMap::new() };
+    let kind = kind_of(&body).map(|it| it.as_str().to_owned());
+    let message = Message { kind, body, published_at: jiff::Timestamp::now(), sequence: 1, ..Message::default() };
+    reader.read(&message).map_err(|refusal| Trouble::Unusable(format!("{}: {refusal}", file.display())))
+}
