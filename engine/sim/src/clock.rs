@@ -21,6 +21,11 @@ impl ManualClock {
         Self { start, elapsed: Arc::default() }
     }
 
+    /// How much time has passed.
+    pub(crate) fn passed(&self) -> SignedDuration {
+        *lock(&self.elapsed)
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: SignedDuration) {
         let mut elapsed = lock(&self.elapsed);

@@ -88,6 +88,26 @@ impl SimCluster {
     }
 }
 
+/// What a rehearsal asks, without waiting: nothing fails there.
+impl SimCluster {
+    pub(crate) fn seen(&self, request: &ActionRequest) -> Option<Snapshot> {
+        self.advanced().snapshot(request)
+    }
+
+    pub(crate) fn carried_out(&self, attempt: &Attempt) -> Execution {
+        self.advanced().apply(Request::of(attempt))
+    }
+
+    pub(crate) fn sighted(&self, target: &Workload, evicted: Option<(&str, &str)>) -> Option<Sighting> {
+        self.advanced().sight(target, evicted)
+    }
+
+    /// When a controller looks at a workload again.
+    pub(crate) fn next_move(&self, target: &Workload) -> Option<jiff::Timestamp> {
+        self.advanced().moves(target).1
+    }
+}
+
 impl Model {
     /// A request leaves, and suffers what it has to.
     fn submit(&mut self, mut request: Request) -> Sent {
