@@ -22,6 +22,7 @@ pub mod policies;
 pub mod publish;
 pub mod ready;
 pub mod recent;
+pub mod recording;
 pub mod replicas;
 pub mod run;
 pub mod telemetry;

@@ -39,6 +39,15 @@ impl PolicySet {
         &self.policies
     }
 
+    /// The same set with its shadow policies enforcing: what it would do if it were let.
+    #[must_use]
+    pub fn enforced(mut self) -> Self {
+        for policy in self.policies.iter_mut().filter(|it| it.mode == Mode::Shadow) {
+            policy.mode = Mode::Enforce;
+        }
+        self
+    }
+
     /// The policy of that name.
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|it| *it.name == *name)

@@ -15,6 +15,17 @@ pub enum Policy {
   flyball policy lint policies/ --strict
   flyball policy lint policies/ -o sarif > lint.sarif")]
     Lint(Lint),
+    /// Run the cases that lie beside policies (*.flyball-test.yaml), in virtual time
+    #[command(after_help = "Examples:
+  flyball policy test policies/
+  flyball policy test policies/ --run cooldown --coverage
+  flyball policy test policies/ -o junit > junit.xml")]
+    Test(Test),
+    /// Say what would have happened to recorded signals, and what a change of the policies changes
+    #[command(after_help = "Examples:
+  flyball policy backtest --policies new/ --from signals.jsonl
+  flyball policy backtest --policies new/ --against current/ --from signals.jsonl -o markdown")]
+    Backtest(Backtest),
     /// Say what would happen to a signal, and why, clause by clause
     #[command(after_help = "Examples:
   flyball policy match -f signal.json --policies policies/ -n shop
@@ -52,6 +63,74 @@ pub enum LintForm {
     Json,
     /// For code scanning.
     Sarif,
+}
+
+/// Which cases.
+#[derive(Args, Debug)]
+pub struct Test {
+    /// Files or folders with cases
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Only cases whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub run: Option<String>,
+    /// Say which policies and reasons no case has met
+    #[arg(long)]
+    pub coverage: bool,
+    /// Say no if fewer policies than this, in per cent, were met
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub threshold: Option<u8>,
+    /// Say no if there is no case
+    #[arg(long, env = "CI", value_parser = clap::builder::FalseyValueParser::new())]
+    pub require_tests: bool,
+    /// Form of the answer
+    #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "text")]
+    pub form: TestForm,
+}
+
+/// Forms of test results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TestForm {
+    /// For people.
+    Text,
+    /// As data.
+    Json,
+    /// For CI systems.
+    Junit,
+}
+
+/// What to backtest.
+#[derive(Args, Debug)]
+pub struct Backtest {
+    /// The policies to try: a file, or a folder with everything below it
+    #[arg(long, value_name = "PATH")]
+    pub policies: PathBuf,
+    /// Another set, to compare with
+    #[arg(long, value_name = "PATH")]
+    pub against: Option<PathBuf>,
+    /// The signals: a file that `flyball signal record` has written; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// Namespace of signals that name none
+    #[arg(short = 'n', long, default_value = "default")]
+    pub namespace: String,
+    /// Take shadow policies for enforcing ones
+    #[arg(long)]
+    pub enforce: bool,
+    /// Form of the answer
+    #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "text")]
+    pub form: BacktestForm,
+}
+
+/// Forms of a backtest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BacktestForm {
+    /// For people.
+    Text,
+    /// As data.
+    Json,
+    /// For a pull request.
+    Markdown,
 }
 
 /// A signal, and what to hold it against.

@@ -120,7 +120,7 @@ pub(super) async fn verify(args: Verify) -> Result<Answer, Trouble> {
     };
     let report = match (ledger, trouble) {
         (Some(ledger), _) => {
-            inspect(&*ledger, mark.as_ref(), &mut Progress::of("read").teller()).await.map_err(unusable)?
+            inspect(&*ledger, mark.as_ref(), &mut Progress::of("read", "entries").teller()).await.map_err(unusable)?
         }
         (None, trouble) => Report::unread(trouble.unwrap_or_else(|| "there is no ledger".to_owned())),
     };

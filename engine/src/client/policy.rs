@@ -1,10 +1,12 @@
 //! Policies as code: linted, matched, shown and compared, without a running engine.
 
+mod backtest;
 mod diff;
 mod lint;
 mod matching;
 mod new;
 mod show;
+mod test;
 
 use std::path::Path;
 
@@ -21,6 +23,8 @@ use crate::policies::PolicyFiles;
 pub(super) fn run(command: Policy) -> Result<Answer, Trouble> {
     match command {
         Policy::Lint(args) => lint::run(&args),
+        Policy::Test(args) => test::run(&args),
+        Policy::Backtest(args) => backtest::run(&args),
         Policy::Match(args) => matching::run(&args),
         Policy::Show(args) => show::run(&args),
         Policy::Diff(args) => diff::run(&args),

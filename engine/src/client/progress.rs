@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 /// On a terminal, and elsewhere.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// Tells how many entries of how many.
+/// Tells how many of how many.
 pub(super) struct Progress {
     done: &'static str,
+    things: &'static str,
     terminal: bool,
     told: Instant,
     open: bool,
 }
 
 impl Progress {
-    /// `done` is what is done to the entries: `read`, `copied`.
-    pub(super) fn of(done: &'static str) -> Self {
-        Self { done, terminal: std::io::stderr().is_terminal(), told: Instant::now(), open: false }
+    /// `done` is what is done to the things: `read`, `copied`.
+    pub(super) fn of(done: &'static str, things: &'static str) -> Self {
+        Self { done, things, terminal: std::io::stderr().is_terminal(), told: Instant::now(), open: false }
     }
 
     /// Tells, unless it has told a moment ago.
@@ -28,7 +29,7 @@ impl Progress {
             return;
         }
         self.told = Instant::now();
-        let text = format!("{} {count} of {of} entries", self.done);
+        let text = format!("{} {count} of {of} {}", self.done, self.things);
         // A closed stderr has nobody to tell.
         let _ = match (self.terminal, last) {
             (true, false) => write!(std::io::stderr(), "\r{text}"),

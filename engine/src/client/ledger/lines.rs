@@ -51,7 +51,7 @@ async fn into_file(ledger: &dyn Store, args: &Export) -> Result<Header, Trouble>
 }
 
 async fn write(ledger: &dyn Store, cluster: &str, into: &mut (dyn Write + Send)) -> Result<Header, Trouble> {
-    let written = dump::export(ledger, cluster, into, &mut Progress::of("exported").teller()).await;
+    let written = dump::export(ledger, cluster, into, &mut Progress::of("exported", "entries").teller()).await;
     written.map_err(|error| match error {
         ExportError::Damaged(_) => Trouble::Negative(error.to_string()),
         ExportError::Port(flyball_core::ports::PortError::Unusable(what)) => Trouble::Negative(what),
@@ -73,7 +73,7 @@ pub(in crate::client) async fn import(args: Import) -> Result<Answer, Trouble> {
     let mut lines = Lines::begin(BufReader::new(&file)).map_err(|it| damage(&args.file, &it))?;
     let header = lines.header().clone();
     let of = entries(&header);
-    let mut progress = Progress::of("checked");
+    let mut progress = Progress::of("checked", "entries");
     let mut count = 0;
     while lines.entry().map_err(|it| damage(&args.file, &it))?.is_some() {
         count += 1;
@@ -129,7 +129,7 @@ async fn fill(
     header: &Header,
 ) -> Result<(), Trouble> {
     let of = entries(header);
-    let mut progress = Progress::of("imported");
+    let mut progress = Progress::of("imported", "entries");
     let reached = match draft.reached() {
         Revision(0) => None,
         there if there > header.last => {

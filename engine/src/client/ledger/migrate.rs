@@ -53,7 +53,7 @@ async fn by_the_engine(api: &Api, args: &Migrate, to: &LedgerPlace, from: Option
         by: args.by.clone(),
     };
     let mut told = api.migrate(&wanted).await?;
-    let mut progress = Progress::of("copied");
+    let mut progress = Progress::of("copied", "entries");
     loop {
         match told.step {
             Step::Done => return Ok(Answer::of(&told, args.output, moved)),
@@ -123,7 +123,7 @@ async fn carry(source: &dyn Store, draft: &mut dyn Draft, anchor: &dyn Anchor) -
         })?;
     }
     agrees(source, draft).await.map_err(refused)?;
-    catch_up(source, draft, &mut Progress::of("copied").teller()).await.map_err(refused)?;
+    catch_up(source, draft, &mut Progress::of("copied", "entries").teller()).await.map_err(refused)?;
     let last = source.close(&draft.place()).await?;
     catch_up(source, draft, &mut |_, _| ()).await.map_err(refused)?;
     let head = head_at(source, last).await.map_err(halfway)?;
