@@ -12,7 +12,7 @@ use flyball_core::workload::Workload;
 use jiff::SignedDuration;
 
 pub use hand::{Cancel, Resolve};
-pub use signal::{Send, Signal, Validate};
+pub use signal::{Record, Send, Signal, Validate};
 
 use crate::view::{self, Verdict};
 

@@ -143,6 +143,12 @@ pub(crate) fn timestamp(time: async_nats::datetime::DateTime) -> Timestamp {
     Timestamp::from_nanosecond(time.unix_timestamp_nanos()).unwrap_or(Timestamp::MIN)
 }
 
+/// The same the other way. A time that the client cannot say is the beginning of all streams.
+pub(crate) fn date(at: Timestamp) -> async_nats::datetime::DateTime {
+    let epoch = async_nats::datetime::from_nanos(0).expect("the epoch can be said");
+    async_nats::datetime::from_nanos(at.as_nanosecond()).unwrap_or(epoch)
+}
+
 /// Whether every subject that `pattern` matches is matched by one of `wide`.
 pub(crate) fn covered(pattern: &str, wide: &[String]) -> bool {
     wide.iter().any(|it| covers(it, pattern))

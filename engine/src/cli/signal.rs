@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use flyball_core::workload::WorkloadKind;
+use jiff::SignedDuration;
 
 use super::{Connection, Output};
 
@@ -19,6 +20,42 @@ pub enum Signal {
     Send(Box<Send>),
     /// Check a signal without sending it
     Validate(Validate),
+    /// Write down the signals of the last days, a line of JSON each
+    #[command(after_help = "Examples:
+  flyball signal record --nats nats://127.0.0.1:4222 --since 7d > signals.jsonl
+  flyball policy backtest --policies policies/ --from signals.jsonl")]
+    Record(Record),
+}
+
+/// What to write down.
+#[derive(Args, Debug)]
+pub struct Record {
+    /// The NATS server
+    #[arg(long, value_name = "URL", env = "FLYBALL_NATS")]
+    pub nats: String,
+    /// Credentials for NATS
+    #[arg(long, value_name = "FILE", env = "FLYBALL_NATS_CREDS")]
+    pub nats_creds: Option<PathBuf>,
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = days)]
+    pub since: SignedDuration,
+    /// Only signals about this cluster
+    #[arg(long, env = "FLYBALL_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Another stream than Flyball's own
+    #[arg(long, default_value = "FLYBALL_SIGNALS")]
+    pub stream: String,
+    /// What the signals of that stream are, where their subjects do not say it
+    #[arg(long, value_parser = ["anomaly", "rca"])]
+    pub kind: Option<String>,
+}
+
+/// A duration in which a day has 24 hours: `7d`, `12h`, `90m`.
+fn days(text: &str) -> Result<SignedDuration, String> {
+    if let Some(days) = text.strip_suffix('d').and_then(|it| it.parse::<i64>().ok()) {
+        return Ok(SignedDuration::from_hours(days.saturating_mul(24)));
+    }
+    text.parse().map_err(|_| "write such as `7d`, `12h` or `90m`".to_owned())
 }
 
 /// A signal to send.

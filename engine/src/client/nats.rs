@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use async_nats::jetstream::{self, Context};
 
 use super::Trouble;
@@ -34,6 +36,32 @@ impl Bus {
         let mut context = jetstream::new(client);
         context.set_timeout(PATIENCE);
         Ok(Self { context, address })
+    }
+
+    /// The messages of a stream since a moment, in their order, and how many there are.
+    pub(super) async fn recorded(
+        &self,
+        stream: &str,
+        subject: Option<String>,
+        since: jiff::Timestamp,
+    ) -> Result<(u64, Ordered), Trouble> {
+        let found =
+            self.context.get_stream(stream).await.map_err(|error| self.lost(&format!("stream {stream}"), &error))?;
+        let start = DeliverPolicy::ByStartTime { start_time: crate::nats::date(since) };
+        let filter_subject = subject.unwrap_or_default();
+        let config = OrderedConfig { filter_subject, deliver_policy: start, ..OrderedConfig::default() };
+        let mut consumer: Consumer<OrderedConfig> = found
+            .create_consumer(config)
+            .await
+            .map_err(|error| self.lost(&format!("reading stream {stream}"), &error))?;
+        let pending = consumer.info().await.map_err(|error| self.lost(stream, &error))?.num_pending;
+        let messages = consumer.messages().await.map_err(|error| self.lost(stream, &error))?;
+        Ok((pending, messages))
+    }
+
+    /// What was being done when the bus did not answer.
+    pub(super) fn lost(&self, what: &str, error: &dyn std::error::Error) -> Trouble {
+        Trouble::Unreachable { address: self.address.clone(), detail: format!("{what}: {}", Trouble::chain(error)) }
     }
 
     /// Returns the sequence once the signal is durable, and whether the stream had it already.

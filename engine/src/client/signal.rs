@@ -1,4 +1,6 @@
-//! Signals, sent and checked.
+//! Signals, sent, checked and recorded.
+
+mod record;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -50,6 +52,7 @@ pub(super) async fn run(command: cli::Signal) -> Result<Answer, Trouble> {
     match command {
         cli::Signal::Send(args) => send(&args).await,
         cli::Signal::Validate(args) => validate(&args),
+        cli::Signal::Record(args) => record::run(&args).await,
     }
 }
 
