@@ -114,11 +114,12 @@ fn cases_are_run_and_told() {
     let (_, junit, _) = files.run("policy test p -o junit");
     assert!(junit.contains("tests=\"2\" failures=\"1\""), "{junit}");
 
+    assert_eq!(files.run("policy test p --run zzz --require-tests").0, 1);
+    assert_eq!(files.run("policy test p --run zzz").0, 0);
     fs::write(files.path().join("p/leak.flyball-test.yaml"), CASES.replace("CooldownActive", "CoolDown")).unwrap();
     let (code, _, err) = files.run("policy test p");
     assert_eq!(code, 2);
     assert!(err.contains("`reason: CoolDown` is no reason"), "{err}");
-    assert_eq!(files.run("policy test p --run nothing --require-tests").0, 1);
 }
 
 #[test]

@@ -30,11 +30,8 @@ pub(super) fn run(args: &Backtest) -> Result<Answer, Trouble> {
     let set = |path: &Path| load(path).map(|it| Arc::new(if args.enforce { it.enforced() } else { it }));
     let tried = set(&args.policies)?;
     let against = args.against.as_deref().map(set).transpose()?;
-    let reader = Reader {
-        cluster: "backtest".into(),
-        namespace: args.namespace.as_str().into(),
-        aliases: std::collections::BTreeMap::new(),
-    };
+    let namespace = args.namespace.as_str().into();
+    let mut reader = Reader { cluster: "".into(), namespace, aliases: std::collections::BTreeMap::new() };
     let mut runs: Vec<Run> = std::iter::once(tried).chain(against).map(Run::new).collect();
     let mut source = Source::open(&args.from)?;
     let mut progress = Progress::of("rehearsed", "signals");
@@ -42,6 +39,10 @@ pub(super) fn run(args: &Backtest) -> Result<Answer, Trouble> {
     while let Some(recorded) = source.next()? {
         count += 1;
         let message = recorded.message();
+        // Whatever cluster they are about: the policies are tried on all of them.
+        if let Some(cluster) = message.subject.as_deref().and_then(cluster_of).filter(|it| *it != &*reader.cluster) {
+            reader.cluster = cluster.into();
+        }
         match reader.read(&message) {
             Ok(signal) => runs.iter_mut().for_each(|it| it.signal(&message, &signal)),
             Err(_) => refused += 1,
@@ -58,6 +59,11 @@ pub(super) fn run(args: &Backtest) -> Result<Answer, Trouble> {
         BacktestForm::Markdown => report::markdown(&told, count, refused),
     };
     Ok(Answer { result, ..Answer::default() })
+}
+
+/// The cluster that a subject of ours names: `flyball.signal.v1.<kind>.<cluster>.<namespace>`.
+fn cluster_of(subject: &str) -> Option<&str> {
+    subject.strip_prefix("flyball.signal.v1.")?.split('.').nth(1)
 }
 
 /// How many there will be, by how much of the file they have taken so far.
