@@ -86,9 +86,13 @@ pub enum ClientCommand {
     /// Send or check signals
     #[command(subcommand)]
     Signal(Signal),
-    /// Policies as code: lint, match, show, compare, begin
+    /// Policies as code: lint, test, backtest, match, show, compare, begin
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Print the JSON Schema of a form, for editors
+    #[command(after_help = "Example:
+  flyball schema policy > policy.v1alpha1.json    # and in the file: # yaml-language-server: $schema=policy.v1alpha1.json")]
+    Schema(policy::Schema),
 }
 
 /// Where the engine is.

@@ -113,6 +113,7 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         ClientCommand::Ledger(Ledger::Migrate(args)) => ledger::migrate(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
         ClientCommand::Policy(command) => policy::run(command),
+        ClientCommand::Schema(args) => Ok(policy::schema(&args)),
     }
 }
 

@@ -119,7 +119,20 @@ fn dependencies(manifest: &str) -> Vec<String> {
 /// Who may know what: an addition here is a page in `docs/decisions`.
 #[test]
 fn core_and_sim_know_what_they_may_know() {
-    let core = ["cronexpr", "jiff", "ring", "serde", "serde-saphyr", "serde_json", "thiserror", "uuid"];
+    let core = [
+        "cel",
+        "chrono",
+        "cronexpr",
+        "jiff",
+        "regex",
+        "ring",
+        "schemars",
+        "serde",
+        "serde-saphyr",
+        "serde_json",
+        "thiserror",
+        "uuid",
+    ];
     assert_eq!(dependencies("engine/core/Cargo.toml"), core);
     assert_eq!(dependencies("engine/sim/Cargo.toml"), ["flyball-core", "jiff", "serde_json"]);
 }

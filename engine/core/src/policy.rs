@@ -6,6 +6,7 @@ mod fault;
 mod index;
 mod load;
 mod raw;
+mod schema;
 mod source;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub use conditions::{Conditions, CustomGuard};
 pub(crate) use fault::nearest;
 pub use fault::{Fault, Faults};
 pub use load::{MAX_FILE_BYTES, load, too_large};
+pub use schema::{guardrails_schema, policy_schema};
 
 use crate::action::{Action, VerifySpec};
 use crate::expr::Expression;

@@ -197,3 +197,23 @@ pub struct New {
     #[arg(short = 'n', long, default_value = "default")]
     pub namespace: String,
 }
+
+/// Which schema.
+#[derive(Args, Debug)]
+pub struct Schema {
+    /// Of what
+    pub of: SchemaOf,
+}
+
+/// What has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// `kind: RemediationPolicy`.
+    Policy,
+    /// `kind: Guardrails`.
+    Guardrails,
+    /// An anomaly on the bus.
+    Anomaly,
+    /// A root cause analysis on the bus.
+    Rca,
+}

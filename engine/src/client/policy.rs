@@ -10,13 +10,14 @@ mod test;
 
 use std::path::Path;
 
-use flyball_core::policy::PolicySet;
+use flyball_core::policy::{PolicySet, guardrails_schema, policy_schema};
 use flyball_core::ports::Message;
 use flyball_core::signal::Signal;
+use flyball_signals::Kind;
 
 use super::signal::{kind_of, read};
 use super::{Answer, Trouble};
-use crate::cli::policy::Policy;
+use crate::cli::policy::{Policy, Schema, SchemaOf};
 use crate::intake::Reader;
 use crate::policies::PolicyFiles;
 
@@ -30,6 +31,16 @@ pub(super) fn run(command: Policy) -> Result<Answer, Trouble> {
         Policy::Diff(args) => diff::run(&args),
         Policy::New(args) => new::run(&args),
     }
+}
+
+pub(super) fn schema(args: &Schema) -> Answer {
+    let schema = match args.of {
+        SchemaOf::Policy => policy_schema(),
+        SchemaOf::Guardrails => guardrails_schema(),
+        SchemaOf::Anomaly => flyball_signals::schema::of(Kind::Anomaly),
+        SchemaOf::Rca => flyball_signals::schema::of(Kind::Rca),
+    };
+    Answer { result: format!("{schema:#}\n"), ..Answer::default() }
 }
 
 /// A set that is asked about. One with faults is no answer: nothing could be run with it.

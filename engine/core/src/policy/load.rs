@@ -13,7 +13,7 @@ use super::{Policy, PolicySet};
 use crate::id::digest;
 use crate::limits::Guardrails;
 
-const API_VERSION: &str = "flyball.dev/v1alpha1";
+pub(super) const API_VERSION: &str = "flyball.dev/v1alpha1";
 const KINDS: [&str; 2] = ["RemediationPolicy", "Guardrails"];
 /// A policy file is written by people. A larger one is a mistake, and reading it would cost memory before any check.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
