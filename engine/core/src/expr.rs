@@ -112,6 +112,11 @@ impl Expression {
         never::never(&self.0.tree, least)
     }
 
+    /// The words that alone a field, such as `signal.name`, may be if it is to hold; none if that cannot be told.
+    pub fn pinned(&self, field: &str) -> Option<Vec<&str>> {
+        never::pinned(&self.0.tree, field)
+    }
+
     /// Whether it asks anything of the target.
     pub fn asks_target(&self) -> bool {
         check::mentions(&self.0.tree, "target")

@@ -1,4 +1,4 @@
-//! Conditions that contradict themselves: what `&&` joins asks for a number, or a word, that cannot be.
+//! What the conjuncts of a condition say by themselves: that nothing can ever fulfil them, or which words alone can.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,25 @@ pub(super) fn never(tree: &IdedExpr, least: &[(&str, f64)]) -> Option<String> {
     why
 }
 
-fn each_conjunct(node: &IdedExpr, visit: &mut dyn FnMut(&IdedExpr)) {
+/// The words that alone a field may be if the tree is to be true: of `field == 'a'` and `field in ['a', 'b']`. None: any.
+pub(super) fn pinned<'a>(tree: &'a IdedExpr, field: &str) -> Option<Vec<&'a str>> {
+    let mut found: Option<Vec<&str>> = None;
+    each_conjunct(tree, &mut |node| {
+        let Expr::Call(call) = &node.expr else { return };
+        let [left, right] = call.args.as_slice() else { return };
+        if path(left).is_some_and(|it| it == field)
+            && let Some(words) = words(&call.func_name, right)
+        {
+            found = Some(match found.take() {
+                Some(before) => before.into_iter().filter(|it| words.contains(it)).collect(),
+                None => words,
+            });
+        }
+    });
+    found
+}
+
+fn each_conjunct<'a>(node: &'a IdedExpr, visit: &mut dyn FnMut(&'a IdedExpr)) {
     match &node.expr {
         Expr::Call(it) if it.func_name == operators::LOGICAL_AND => {
             it.args.iter().for_each(|it| each_conjunct(it, visit))
@@ -86,10 +104,10 @@ fn less(counts: bool) -> &'static str {
     if counts { "at most" } else { "less than" }
 }
 
-fn words_left(path: String, words: Vec<String>, known: &mut BTreeMap<String, Range>) -> Option<String> {
+fn words_left(path: String, words: Vec<&str>, known: &mut BTreeMap<String, Range>) -> Option<String> {
     let left: Vec<String> = match known.get(&path) {
-        Some(Range::Words(before)) => words.into_iter().filter(|it| before.contains(it)).collect(),
-        _ => words,
+        Some(Range::Words(before)) => before.iter().filter(|it| words.contains(&it.as_str())).cloned().collect(),
+        _ => words.into_iter().map(str::to_owned).collect(),
     };
     if left.is_empty() {
         return Some(format!("`{path}` would have to be two things at once"));
@@ -117,9 +135,9 @@ fn number(node: &IdedExpr) -> Option<f64> {
     }
 }
 
-fn words(operator: &str, node: &IdedExpr) -> Option<Vec<String>> {
-    let word = |it: &IdedExpr| match &it.expr {
-        Expr::Literal(LiteralValue::String(it)) => Some(it.inner().to_owned()),
+fn words<'a>(operator: &str, node: &'a IdedExpr) -> Option<Vec<&'a str>> {
+    let word = |it: &'a IdedExpr| match &it.expr {
+        Expr::Literal(LiteralValue::String(it)) => Some(it.inner()),
         _ => None,
     };
     match (operator, &node.expr) {

@@ -2,6 +2,7 @@
 //! them up costs the same for ten policies and for a hundred thousand. Whoever is found is still asked whether it matches.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::{MatchOn, Policy};
 use crate::signal::{Signal, SignalKind};
@@ -117,16 +118,28 @@ struct Named<'a> {
 
 impl<'a> Named<'a> {
     fn of(policy: &'a Policy) -> Self {
-        let exact = |list: &'a [std::sync::Arc<str>]| {
+        let (rca, words, it): (bool, Vec<&'a str>, _) = match &policy.matches.on {
+            MatchOn::Anomaly { types, .. } => (false, types.iter().map(|it| it.as_str()).collect(), "signal"),
+            MatchOn::Rca { causes, .. } => (true, causes.iter().map(|it| &**it).collect(), "cause"),
+        };
+        let exact = |list: &'a [Arc<str>]| -> Vec<&'a str> {
             let all = list.iter().all(|it| !it.contains('*'));
             if all { list.iter().map(|it| &**it).collect() } else { Vec::new() }
         };
-        let (rca, words) = match &policy.matches.on {
-            MatchOn::Anomaly { types, .. } => (false, types.iter().map(|it| it.as_str()).collect()),
-            MatchOn::Rca { causes, .. } => (true, causes.iter().map(|it| &**it).collect()),
+        // Without causes an rca has no `cause` that its condition could ask about.
+        let when = policy.matches.when.as_ref().filter(|_| !rca || !words.is_empty());
+        let pinned =
+            |field: &str, named: Vec<&'a str>| match when.and_then(|when| when.pinned(&format!("{it}.{field}"))) {
+                Some(pinned) if named.is_empty() => pinned,
+                Some(pinned) => named.into_iter().filter(|it| pinned.contains(it)).collect(),
+                None => named,
+            };
+        let mut named = Self {
+            rca,
+            words: pinned(if rca { "cause" } else { "type" }, words),
+            namespaces: pinned("namespace", exact(&policy.matches.namespaces)),
+            names: pinned("name", exact(&policy.matches.services)),
         };
-        let mut named =
-            Self { rca, words, namespaces: exact(&policy.matches.namespaces), names: exact(&policy.matches.services) };
         named.narrow();
         named
     }

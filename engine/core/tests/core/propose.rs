@@ -238,6 +238,12 @@ fn only_policies_that_name_nothing_exactly_are_always_asked() {
         c enforce 0 {signal: anomaly, namespaces: [shop]}
         d enforce 0 {signal: anomaly}";
     let set = set(policies);
+    // What a condition pins is as good as what is named.
+    let pinned = super::propose::set(
+        "e enforce 0 {signal: anomaly, when: \"signal.name in ['cart', 'db'] && signal.score > 0.1\"}",
+    );
+    assert_eq!(pinned.scanned().count(), 0);
+    assert_eq!(pinned.candidates(&read("anomaly other 1")).count(), 0, "it is about `front`");
     assert_eq!(set.scanned().map(|it| &*it.name).collect::<Vec<_>>(), ["d", "b"]);
     let found =
         |signal: &str| set.candidates(&read(signal)).map(|it| it.name.to_string()).collect::<Vec<_>>().join(" ");
