@@ -1,7 +1,7 @@
 //! Sums and chains: what is stored is read back as it was, and nothing that was changed, moved or taken away is.
 
 use flyball_core::action::Cause;
-use flyball_core::chain::{Head, Sum};
+use flyball_core::chain::{Head, NoSum, Sum};
 use flyball_core::history::History;
 use flyball_core::id::Revision;
 use flyball_core::intent::{Event, Writer};
@@ -63,6 +63,25 @@ proptest! {
         let flipped = wire::open(intent(), &body);
         prop_assert!(flipped.is_err() || flipped == whole, "{}", String::from_utf8_lossy(&body));
     }
+}
+
+#[test]
+fn a_sum_is_32_small_hex_digits_or_nothing() {
+    let sum = Sum::of(&[b"x"]);
+    let text = sum.to_string();
+    assert_eq!((text.len(), text.parse(), Sum::from(*sum.bytes())), (32, Ok(sum), sum));
+    assert_eq!((Sum::NONE.to_string(), "".parse(), Sum::NONE.bytes()), (String::new(), Ok(Sum::NONE), &[0; 16]));
+    for bad in [&text[1..], &text[..18], &format!("{text}0"), &text.to_uppercase(), &"g".repeat(32), "0a", " "] {
+        assert_eq!(bad.parse::<Sum>(), Err(NoSum), "{bad}");
+    }
+}
+
+#[test]
+fn the_time_of_an_entry_is_read_without_the_rest() {
+    let sealed = |at| wire::seal(Topic::Note, Sum::NONE, at, &said("a")).unwrap().body;
+    assert_eq!(wire::stamp(&sealed(Some(at("10:00")))), Some(at("10:00")));
+    assert_eq!(wire::stamp(&sealed(None)), None);
+    assert_eq!(wire::stamp(b"nonsense"), None);
 }
 
 fn sealed(revision: u64, topic: Topic, before: Sum, record: Record) -> Entry {

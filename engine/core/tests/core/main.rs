@@ -2,6 +2,8 @@
 // Clippy takes only the `#[test]` functions for tests, not what helps them.
 #![allow(clippy::unwrap_used)]
 
+mod accepted;
+mod again;
 mod bounded;
 mod breaker;
 mod build;
@@ -9,15 +11,23 @@ mod chaining;
 mod custom;
 mod expressions;
 mod faults;
+mod fencing;
+mod hints;
 mod inspect;
+mod keeping;
 mod life;
 mod linting;
+mod marks;
 mod patch_faults;
+mod patching;
 mod planning;
+mod ports;
 mod propose;
 mod remembering;
+mod reserving;
 mod rollouts;
 mod screen;
 mod sets;
 mod tell;
 mod verifying;
+mod words;

@@ -146,6 +146,14 @@ fn what_follows_the_dashes_is_read() {
 }
 
 #[test]
+fn what_says_nothing_after_the_dashes_is_passed_over() {
+    let other = POLICY.replace("leak\n", "other\n");
+    for rest in ["", " ", "\t", " # a comment", "\t# a comment", " \t # a comment"] {
+        assert_eq!(one(&format!("{POLICY}---{rest}\n{other}")).policies().len(), 2, "{rest:?}");
+    }
+}
+
+#[test]
 fn a_bomb_and_a_huge_file_are_refused_fast() {
     let started = elapsed();
     let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");

@@ -187,6 +187,14 @@ fn stability_starts_anew_after_a_dip() {
 }
 
 #[test]
+fn a_status_that_stays_old_is_a_timeout_and_no_dip() {
+    let case = Case::rolled_out(&scale());
+    let unobserved = seen(|it| it.generation = 3);
+    case.check(Some(&unobserved), None, "10:04:59", "watch");
+    case.check(Some(&unobserved), None, "10:05", "TimedOut: 4 of 4 pods updated, 4 available after 5m");
+}
+
+#[test]
 fn a_dip_while_silence_is_awaited_is_borne_as_long_as_that() {
     let case = Case::rolled_out(&recovering(RecoveredBy::Silence));
     let dip = seen(|it| it.available = 3);
