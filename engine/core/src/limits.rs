@@ -167,7 +167,7 @@ pub fn glob(pattern: &str, name: &str) -> bool {
         }
         last = Some(part);
     }
-    last.map_or(rest.is_empty(), |tail| rest.len() >= tail.len() && rest.ends_with(tail))
+    last.map_or(rest.is_empty(), |tail| rest.ends_with(tail))
 }
 
 #[cfg(test)]
@@ -183,6 +183,9 @@ mod tests {
             ("erp-*", "erp-db", true),
             ("*", "", true),
             ("*-db", "erp-db", true),
+            ("*-db", "erp-web", false),
+            ("a*bb*c", "abbbc", true),
+            ("a*bb*bb", "abbb", false),
             ("a*b*c", "aXbYc", true),
             ("a*b*c", "abc", true),
             ("a*b*c", "acb", false),

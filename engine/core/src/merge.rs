@@ -224,16 +224,68 @@ mod tests {
             ("1500M", "1.5G", true),
             ("1Gi", "1G", false),
             ("2Gi", "1024Mi", false),
+            ("1", "1000m", true),
+            ("2k", "2000", true),
+            ("2M", "2000k", true),
+            ("2G", "2000M", true),
+            ("2T", "2000G", true),
+            ("2Ki", "2048", true),
+            ("2Mi", "2048Ki", true),
+            ("2Gi", "2048Mi", true),
+            ("2Ti", "2048Gi", true),
+            ("1Ti", "1T", false),
+            // Finer than a thousandth: as it is written.
+            ("1.5m", "1.5m", true),
+            ("1.5m", "1.50m", false),
             ("x", "y", false),
         ] {
             assert_eq!(held(memory(stored), memory(sent)), same, "{stored} {sent}");
         }
         assert!(!held(json!({"image": "1.0"}), json!({"image": "1"})), "only quantities are numbers");
+        let requests = |memory: &str| json!({"requests": {"memory": memory}});
+        assert!(held(requests("1Gi"), requests("1024Mi")));
+        assert!(!held(requests("1Gi"), json!({"requests": {"memory": null}})));
+        assert!(!held(json!({"requests": {}}), requests("1Gi")));
+        assert!(held(json!({"requests": {}}), json!({"requests": {"memory": null}})));
+        assert!(!held(requests("1Gi"), json!({"requests": "none"})));
+        assert!(held(json!({"requests": "none"}), json!({"requests": "none"})));
+    }
+
+    #[test]
+    fn what_reads_back_as_absent_is_in_place() {
+        let patch = |value: Value| json!({"spec": {"field": value}});
+        for nothing in [json!(null), json!({}), json!({"a": null, "b": {"c": {}}})] {
+            assert!(in_place(&json!({"spec": {}}), &patch(nothing.clone())), "{nothing}");
+            assert!(holds(&json!({}), &patch(nothing.clone())), "{nothing}");
+        }
+        for something in [json!(false), json!([]), json!({"a": null, "b": 1})] {
+            assert!(!in_place(&json!({"spec": {}}), &patch(something.clone())), "{something}");
+            assert!(!holds(&json!({}), &patch(something.clone())), "{something}");
+        }
+        let there = json!({"spec": {"field": 1}});
+        assert!(!in_place(&there, &patch(json!(null))) && !holds(&there, &patch(json!(null))));
+    }
+
+    #[test]
+    fn of_two_patches_the_later_one_wins_where_they_meet() {
+        for (one, other, joined) in [
+            (json!({"a": 1}), json!({"a": 2}), json!({"a": 2})),
+            (json!({"a": {"b": 1}}), json!({"a": 2}), json!({"a": 2})),
+            (json!({"a": 1}), json!({"a": {"b": 2}}), json!({"a": {"b": 2}})),
+            (
+                json!({"a": {"b": 1, "c": 1}}),
+                json!({"a": {"c": null}, "d": 3}),
+                json!({"a": {"b": 1, "c": null}, "d": 3}),
+            ),
+        ] {
+            assert_eq!(join(one, &other), joined);
+        }
     }
 
     #[test]
     fn leaves_name_the_fields() {
         let patch = json!({"spec": {"replicas": 3, "template": {"metadata": {"annotations": {"a/b": null}}}}});
         assert_eq!(leaves(&patch), ["/spec/replicas", "/spec/template/metadata/annotations/a/b"]);
+        assert_eq!(leaves(&json!({"a": {}, "b": [{"c": 1}]})), ["/a", "/b"]);
     }
 }

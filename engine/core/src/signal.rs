@@ -178,14 +178,44 @@ mod tests {
     fn traceparent_survives_the_round_trip_and_nonsense_is_refused() {
         let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(TraceContext::parse(header).unwrap().to_string(), header);
-        for bad in ["", "00-0-0-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-zz-xx-01"] {
-            assert_eq!(TraceContext::parse(bad), None, "{bad}");
+        let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        for (bad, why) in [
+            (String::new(), "nothing"),
+            (format!("ff-{trace}-{span}-01"), "the version that is none"),
+            (format!("0-{trace}-{span}-01"), "a short version"),
+            (format!("00-{}-{span}-01", &trace[1..]), "a short trace"),
+            (format!("00-{trace}-{}-01", &span[1..]), "a short span"),
+            (format!("00-{trace}-{span}-1"), "short flags"),
+            (format!("00-{}-{span}-01", "z".repeat(32)), "a trace that is no number"),
+            (format!("00-{trace}-{span}-zz"), "flags that are no number"),
+            (format!("00-{}-{span}-01", "0".repeat(32)), "no trace"),
+            (format!("00-{trace}-{}-01", "0".repeat(16)), "no span"),
+        ] {
+            assert_eq!(TraceContext::parse(&bad), None, "{why}: {bad}");
         }
+        for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true)] {
+            let parsed = TraceContext::parse(&format!(" 01-{trace}-{span}-{flags}-later ")).unwrap();
+            assert_eq!((parsed.trace_hex().as_str(), parsed.sampled), (trace, sampled), "{flags}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_kept_as_hexadecimal_digits() {
+        let trace = TraceContext { trace_id: 0xab, span_id: 7, sampled: true };
+        let kept = serde_json::to_value(trace).unwrap();
+        assert_eq!(kept["trace_id"], "000000000000000000000000000000ab");
+        assert_eq!(serde_json::from_value::<TraceContext>(kept).unwrap(), trace);
+        assert!(serde_json::from_str::<TraceContext>(r#"{"trace_id": "x", "span_id": 0, "sampled": false}"#).is_err());
     }
 
     #[test]
     fn a_signal_without_a_trace_gets_the_same_one_each_time() {
         let id = SignalId("w:1".into());
         assert_eq!(TraceContext::derive(&id), TraceContext::derive(&id));
+        // A trace is never zero: its last bit is set, whether the digest has it or not.
+        for (id, trace) in [("w:1", "39475d0b9e2b1467a0e115c0d3c13df1"), ("w:3", "a32cfce870ec2cb33a257d31e9cb7501")] {
+            let derived = TraceContext::derive(&SignalId(id.into()));
+            assert_eq!((derived.trace_hex().as_str(), derived.span_id, derived.sampled), (trace, 0, true), "{id}");
+        }
     }
 }

@@ -57,7 +57,8 @@ impl FreezeWindow {
                 None => until = middle,
             }
         }
-        newest.checked_add(self.length).ok().filter(|end| now < *end)
+        // It started less than a length ago, so this lies ahead.
+        newest.checked_add(self.length).ok()
     }
 }
 
@@ -90,6 +91,24 @@ mod tests {
         ] {
             assert_eq!(window.ends(at.parse().unwrap()), Some(end.parse().unwrap()), "{at}");
         }
+    }
+
+    #[test]
+    fn windows_are_the_same_if_they_open_and_last_alike() {
+        let hours = SignedDuration::from_hours;
+        let window = |cron, zone, length| FreezeWindow::new(cron, zone, length).unwrap();
+        let one = window("0 2 * * *", "UTC", hours(2));
+        assert_eq!(one, window("0 2 * * *", "UTC", hours(2)));
+        assert_ne!(one, window("0 3 * * *", "UTC", hours(2)));
+        assert_ne!(one, window("0 2 * * *", "Europe/Berlin", hours(2)));
+        assert_ne!(one, window("0 2 * * *", "UTC", hours(1)));
+    }
+
+    #[test]
+    fn a_window_lasts_a_leap_year_at_most() {
+        let year = SignedDuration::from_hours(366 * 24);
+        let window = |length| FreezeWindow::new("0 0 1 1 *", "UTC", length);
+        assert!(window(year).is_ok() && window(year + SignedDuration::from_secs(1)).is_err());
     }
 
     #[test]

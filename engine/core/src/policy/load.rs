@@ -171,8 +171,7 @@ fn documents(text: &str) -> Vec<(u64, String)> {
         if let Some((_, document)) = found.last_mut() {
             // What follows the dashes belongs to the new document; spaces keep its columns.
             match begins {
-                Some(rest) if says_something(rest) => document.extend(["   ", rest]),
-                Some(_) => {}
+                Some(rest) => document.extend(["   ", rest]),
                 None => document.push_str(line),
             }
             document.push('\n');

@@ -313,18 +313,24 @@ fn an_id_that_is_admitted_again_goes_on_where_its_topic_ended() {
 #[test]
 fn an_undo_is_whole_until_its_parent_has_learned_how_it_ended() {
     let mut days = Days::new();
-    let parent = days.admit(0);
-    take(&mut days, &Step::Land(0));
-    take(&mut days, &Step::Undo(0));
-    let undo = days.history.open_on(&workload(&target(0)))[1];
-    days.happen(undo, Event::Closed { outcome: Outcome::RolledOut, detail: String::new() });
+    let undone = |days: &mut Days, n: usize| {
+        let parent = days.admit(n);
+        take(days, &Step::Land(n));
+        take(days, &Step::Undo(n));
+        let undo = days.history.open_on(&workload(&target(n)))[1];
+        days.happen(undo, Event::Closed { outcome: Outcome::RolledOut, detail: String::new() });
+        (parent, undo)
+    };
+    let (parent, undo) = undone(&mut days, 0);
+    let (learned, over) = undone(&mut days, 2);
+    days.happen(learned, Event::Closed { outcome: Outcome::RolledBack, detail: String::new() });
     for _ in 0..2_100 {
         let id = days.admit(1);
         days.happen(id, Event::Closed { outcome: Outcome::Recovered, detail: String::new() });
     }
     days.wait(KEEP * 2);
     days.append(Topic::Note, Record::Folded(Vec::new()));
-    assert!(days.history.intent(undo).is_some());
+    assert!(days.history.intent(undo).is_some() && days.history.intent(over).is_none());
     days.happen(parent, Event::Closed { outcome: Outcome::RolledBack, detail: String::new() });
     assert!(days.history.intent(undo).is_none() && days.history.intent(parent).is_some());
 }

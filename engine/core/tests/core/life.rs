@@ -167,6 +167,7 @@ fn a_slot_is_held_to_the_rollouts_verdict_and_again_by_an_undo() {
     assert_eq!(slots(&ledger), (1, 0));
     ledger.close("10:04", id, Outcome::RolledBack);
     assert_eq!((slots(&ledger), ledger.history.open().count()), ((0, 0), 0));
+    assert!(!ledger.intent(id).is_open() && !ledger.intent(undo_id).is_open());
 }
 
 #[test]
