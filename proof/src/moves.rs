@@ -136,7 +136,9 @@ fn measure(args: &Args, rig: &mut Rig) -> Result<ExitCode> {
     println!("{COLUMNS}");
     rows.iter().for_each(Row::tell);
     println!("load {}", fs::read_to_string("/proc/loadavg")?.trim());
-    violations.iter().for_each(|it| println!("VIOLATION  {it}"));
+    for it in &violations {
+        println!("VIOLATION  {it}");
+    }
     let kept = violations.is_empty() && rows.iter().all(Row::is_within);
     println!("{}", if kept { "kept" } else { "BROKEN" });
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })

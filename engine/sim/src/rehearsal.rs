@@ -4,7 +4,7 @@
 
 mod drive;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flyball_core::action::ActionRequest;
@@ -68,7 +68,7 @@ pub struct Rehearsal {
     revision: u64,
     writer: Writer,
     /// When each open intent is looked at again, and since when its rollout was seen complete.
-    due: BTreeMap<(Timestamp, IntentId), ()>,
+    due: BTreeSet<(Timestamp, IntentId)>,
     complete: BTreeMap<IntentId, Timestamp>,
     /// Unknown workloads are taken to be there, healthy and of three pods.
     adopts: bool,
@@ -89,7 +89,7 @@ impl Rehearsal {
             history: History::default(),
             revision: 0,
             writer,
-            due: BTreeMap::new(),
+            due: BTreeSet::new(),
             complete: BTreeMap::new(),
             adopts,
         }
@@ -117,9 +117,7 @@ impl Rehearsal {
 
     /// Lets time pass until `at`: what is due by then happens, each at its own time.
     pub fn until(&mut self, at: Timestamp, witness: &mut impl Witness) {
-        while let Some(((due, id), ())) =
-            self.due.first_key_value().map(|(key, ())| (*key, ())).filter(|((due, _), ())| *due <= at)
-        {
+        while let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= at) {
             self.due.remove(&(due, id));
             self.pass(due);
             self.drive(id, witness);
@@ -183,27 +181,27 @@ impl Rehearsal {
             }
         }
         match self.consider(request) {
-            Ok((id, request)) => {
+            Verdict::Pass((id, request)) => {
                 witness.decided(self.now, signal, Decided::Admitted(id, &request));
                 self.drive(id, witness);
             }
-            Err((objections, true)) => {
+            Verdict::Defer(objections) => {
                 witness.decided(self.now, signal, Decided::Deferred(&objections));
                 let Objections { request, reasons } = objections;
                 self.append(Topic::Admit, Record::Deferred(Deferral { request, objections: reasons }));
             }
-            Err((objections, false)) => witness.decided(self.now, signal, Decided::Denied(&objections)),
+            Verdict::Deny(objections) => witness.decided(self.now, signal, Decided::Denied(&objections)),
         }
     }
 
-    /// Both looks and the admission, or what objects and whether it passes by itself.
-    fn consider(&mut self, request: ActionRequest) -> Result<(IntentId, ActionRequest), (Objections, bool)> {
+    /// Both looks and the admission.
+    fn consider(&mut self, request: ActionRequest) -> Verdict<(IntentId, ActionRequest)> {
         let policies = self.policies.clone();
         let rules = &policies.guardrails;
         let cleared = match screen(request, &self.history, rules, self.now) {
             Verdict::Pass(cleared) => cleared,
-            Verdict::Defer(it) => return Err((it, true)),
-            Verdict::Deny(it) => return Err((it, false)),
+            Verdict::Defer(it) => return Verdict::Defer(it),
+            Verdict::Deny(it) => return Verdict::Deny(it),
         };
         let target = &cleared.request().target;
         if self.adopts {
@@ -211,14 +209,14 @@ impl Rehearsal {
         }
         let seen = self.world.cluster.seen(cleared.request());
         match judge(cleared, CLUSTER, seen.as_ref(), &self.history, rules, self.now) {
-            Verdict::Defer(it) => Err((it, true)),
-            Verdict::Deny(it) => Err((it, false)),
+            Verdict::Defer(it) => Verdict::Defer(it),
+            Verdict::Deny(it) => Verdict::Deny(it),
             Verdict::Pass(admitted) => {
                 let request = admitted.request().clone();
                 let id = request.id(CLUSTER);
                 if self.history.knows(id) {
                     let reasons = vec![DenyReason::DuplicateSignal { intent: id }];
-                    return Err((Objections { request, reasons }, false));
+                    return Verdict::Deny(Objections { request, reasons });
                 }
                 let admission = Admission {
                     id,
@@ -228,7 +226,7 @@ impl Rehearsal {
                     writer: self.writer.clone(),
                 };
                 self.append(Topic::Admit, Record::Admitted(vec![admission]));
-                Ok((id, request))
+                Verdict::Pass((id, request))
             }
         }
     }
@@ -240,12 +238,12 @@ impl Rehearsal {
         waiting.sort_by_key(|(_, it)| std::cmp::Reverse(it.priority));
         for (key, request) in waiting {
             match self.consider(request) {
-                Ok((id, request)) => {
+                Verdict::Pass((id, request)) => {
                     witness.released(self.now, &request, Decided::Admitted(id, &request));
                     self.drive(id, witness);
                 }
-                Err((_, true)) => {}
-                Err((objections, false)) => {
+                Verdict::Defer(_) => {}
+                Verdict::Deny(objections) => {
                     witness.released(self.now, &objections.request, Decided::Denied(&objections));
                     let Objections { request, reasons } = objections;
                     self.append(Topic::Admit, Record::Released(Release { key, request, reasons }));
@@ -262,10 +260,10 @@ impl Rehearsal {
         let symptom = Symptom { target: target.clone(), observed_at: signal.observed_at, cleared };
         self.append(Topic::Note, Record::Symptom(symptom));
         // Whoever watches this target looks at once.
-        let open: Vec<IntentId> = self.history.open_on(target).to_vec();
+        let open: Vec<IntentId> = self.history.open_on(target).clone();
         for id in open {
-            self.due.retain(|(_, it), ()| *it != id);
-            self.due.insert((self.now, id), ());
+            self.due.retain(|(_, it)| *it != id);
+            self.due.insert((self.now, id));
         }
     }
 

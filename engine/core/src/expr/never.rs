@@ -48,7 +48,7 @@ pub(super) fn pinned<'a>(tree: &'a IdedExpr, field: &str) -> Option<Vec<&'a str>
 fn each_conjunct<'a>(node: &'a IdedExpr, visit: &mut dyn FnMut(&'a IdedExpr)) {
     match &node.expr {
         Expr::Call(it) if it.func_name == operators::LOGICAL_AND => {
-            it.args.iter().for_each(|it| each_conjunct(it, visit))
+            it.args.iter().for_each(|it| each_conjunct(it, visit));
         }
         _ => visit(node),
     }

@@ -40,7 +40,7 @@ enum Node<'a> {
     Labels(&'a TargetView),
 }
 
-fn text<'v>(it: &'v str) -> CowVal<'v, 'v> {
+fn text(it: &str) -> CowVal<'_, '_> {
     CowVal::owned(CelString::from(it))
 }
 

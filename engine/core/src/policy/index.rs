@@ -19,19 +19,16 @@ type Places = std::collections::HashMap<u64, Vec<u32>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Shape {
     rca: bool,
-    /// The cause, or the type of an anomaly.
-    word: bool,
-    namespace: bool,
-    name: bool,
+    /// The cause, or the type of an anomaly; the namespace; the name.
+    named: [bool; 3],
 }
 
 impl Shape {
-    const NONE: Self = Self { rca: false, word: false, namespace: false, name: false };
-
     fn key(self, word: &str, target: &Workload) -> u64 {
         let mut hash = DefaultHasher::new();
-        let word = self.word.then_some(word);
-        (word, self.namespace.then_some(&target.namespace), self.name.then_some(&target.name)).hash(&mut hash);
+        for (word, _) in [word, &target.namespace, &target.name].iter().zip(self.named).filter(|(_, named)| *named) {
+            word.hash(&mut hash);
+        }
         hash.finish()
     }
 }
@@ -57,7 +54,7 @@ impl Index {
     fn post(&mut self, place: u32, policy: &Policy) {
         let named = Named::of(policy);
         let shape = named.shape();
-        if shape == (Shape { rca: shape.rca, ..Shape::NONE }) {
+        if shape.named == [false; 3] {
             return self.scanned[usize::from(shape.rca)].push(place);
         }
         let at = self.shapes.iter().position(|(it, _)| *it == shape).unwrap_or_else(|| {
@@ -160,12 +157,7 @@ impl<'a> Named<'a> {
     }
 
     fn shape(&self) -> Shape {
-        Shape {
-            rca: self.rca,
-            word: !self.words.is_empty(),
-            namespace: !self.namespaces.is_empty(),
-            name: !self.names.is_empty(),
-        }
+        Shape { rca: self.rca, named: [&self.words, &self.namespaces, &self.names].map(|it| !it.is_empty()) }
     }
 
     fn keys(&self, shape: Shape) -> Vec<u64> {

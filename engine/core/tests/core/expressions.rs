@@ -123,7 +123,7 @@ fn an_expression_that_means_nothing_is_refused_with_its_place() {
 #[test]
 fn what_would_cost_too_much_is_refused() {
     let nested = "signal.causes.all(a, signal.causes.all(b, signal.causes.all(c, a == b && b == c)))";
-    let many = vec!["signal.causes.all(a, signal.causes.all(b, a == b))"; 8].join(" && ");
+    let many = ["signal.causes.all(a, signal.causes.all(b, a == b))"; 8].join(" && ");
     for (text, message) in [
         (nested.to_owned(), "inside each other"),
         (many, "steps, more than"),

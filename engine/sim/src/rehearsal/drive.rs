@@ -3,11 +3,12 @@
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::DenyReason;
 use flyball_core::follow_up::{follow_up, undo_of};
+use flyball_core::guardrail::Verdict;
 use flyball_core::id::IntentId;
 use flyball_core::intent::{Event, Execution, Intent, Stage};
 use flyball_core::outcome::Outcome;
 use flyball_core::plan::{Edit, plan};
-use flyball_core::record::{Folded, Record, Topic, Verdict};
+use flyball_core::record::{self, Folded, Record, Topic};
 use flyball_core::signal::Signal;
 use flyball_core::verify::{Verification, complete, verify};
 use jiff::{SignedDuration, Timestamp};
@@ -54,8 +55,8 @@ impl Rehearsal {
     }
 
     fn look_again(&mut self, id: IntentId, at: Timestamp) {
-        self.due.retain(|(_, it), ()| *it != id);
-        self.due.insert((at, id), ());
+        self.due.retain(|(_, it)| *it != id);
+        self.due.insert((at, id));
     }
 
     fn send(&mut self, intent: &Intent, witness: &mut impl Witness) -> bool {
@@ -123,17 +124,15 @@ impl Rehearsal {
                 self.attend(witness);
                 true
             }
-            Some(Verification::Over(outcome, detail)) => match follow_up(intent, outcome) {
-                Some(request) => {
+            Some(Verification::Over(outcome, detail)) => {
+                if let Some(request) = follow_up(intent, outcome) {
                     let undo = request.id(CLUSTER);
                     self.happen(intent, Event::Undoing { undo, verdict: outcome, detail });
-                    true
+                    return true;
                 }
-                None => {
-                    self.close(intent, outcome, detail, witness);
-                    false
-                }
-            },
+                self.close(intent, outcome, detail, witness);
+                false
+            }
         }
     }
 
@@ -173,38 +172,34 @@ impl Rehearsal {
             self.close(parent, verdict, detail.to_owned(), witness);
             return false;
         };
+        let paused = |it: &DenyReason| matches!(it, DenyReason::Paused { .. }) || it.passes_by_itself();
         match self.consider(request) {
-            Ok((id, _)) => {
-                self.drive(id, witness);
-                false
+            Verdict::Pass((id, _)) => self.drive(id, witness),
+            Verdict::Deny(objections) if !objections.reasons.iter().all(paused) => {
+                let why = objections.reasons.first().map_or("denied", DenyReason::label);
+                let outcome = if why == "TargetChanged" { Outcome::Superseded } else { Outcome::Failed };
+                self.close(parent, outcome, format!("{detail}; the undo was denied: {why}"), witness);
             }
-            Err((objections, waits)) => {
-                let paused = |it: &DenyReason| matches!(it, DenyReason::Paused { .. }) || it.passes_by_itself();
-                if waits || objections.reasons.iter().all(paused) {
-                    let again = self.now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-                    self.look_again(parent.id(), again);
-                } else {
-                    let why = objections.reasons.first().map_or("denied", DenyReason::label);
-                    let outcome = if why == "TargetChanged" { Outcome::Superseded } else { Outcome::Failed };
-                    self.close(parent, outcome, format!("{detail}; the undo was denied: {why}"), witness);
-                }
-                false
+            Verdict::Defer(_) | Verdict::Deny(_) => {
+                let again = self.now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+                self.look_again(parent.id(), again);
             }
         }
+        false
     }
 }
 
 /// The note of a shadow policy that would have acted: its own cooldown begins.
 pub(super) fn shadowed(signal: &Signal, request: &ActionRequest) -> Folded {
-    note(signal, request, Verdict::Shadow(Vec::new()))
+    note(signal, request, record::Verdict::Shadow(Vec::new()))
 }
 
 /// The note of a signal that joined a waiter: it keeps the waiter young.
 pub(super) fn joined(signal: &Signal, request: &ActionRequest) -> Folded {
-    note(signal, request, Verdict::Joined(Vec::new()))
+    note(signal, request, record::Verdict::Joined(Vec::new()))
 }
 
-fn note(signal: &Signal, request: &ActionRequest, verdict: Verdict) -> Folded {
+fn note(signal: &Signal, request: &ActionRequest, verdict: record::Verdict) -> Folded {
     Folded {
         target: request.target.clone(),
         policy: Some(request.policy.name.clone()),

@@ -39,7 +39,7 @@ pub(super) fn run(args: &Diff) -> Result<Answer, Trouble> {
         Policies::of(set, None).policies.into_iter().map(|it| (it.name.clone(), it)).collect()
     };
     let (old, new) = (named(&before), named(&after));
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let every: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let plain = |rules: &flyball_core::limits::Guardrails| {
         // The expressions belong to the policies, where they are compared.
         flyball_core::limits::Guardrails { conditions: BTreeMap::new(), ..rules.clone() }
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Diff) -> Result<Answer, Trouble> {
         changed: Vec::new(),
         guardrails: plain(&before.guardrails) != plain(&after.guardrails),
     };
-    for name in names {
+    for name in every {
         match (old.get(name), new.get(name)) {
             (None, Some(_)) => differs.added.push(name.clone()),
             (Some(_), None) => differs.removed.push(name.clone()),

@@ -73,31 +73,29 @@ fn ask(set: &PolicySet, signal: &Signal, view: impl Fn(&Workload) -> Option<Targ
         let matches = clauses.iter().all(|it| it.holds);
         Asked { name: policy.name.to_string(), mode: policy.mode.as_str(), matches, clauses }
     });
-    let mut matched = Matched {
-        outcome: String::new(),
-        policy: None,
-        target: None,
-        action: None,
-        reasons: Vec::new(),
-        policies: policies.collect(),
-    };
-    match proposal.act {
-        Err(why) => matched.outcome = why.label().to_owned(),
-        Ok(request) => {
-            matched.policy = Some(request.policy.name.to_string());
-            matched.target = Some(request.target.to_string());
-            matched.action = Some(request.action.to_string());
-            let verdict = screen(request, &History::default(), &set.guardrails, now);
-            let (word, reasons) = match verdict {
-                Verdict::Pass(_) => ("permitted", Vec::new()),
-                Verdict::Defer(it) => ("deferred", it.reasons),
-                Verdict::Deny(it) => ("denied", it.reasons),
-            };
-            matched.outcome = word.to_owned();
-            matched.reasons = reasons.iter().map(|it| format!("{}: {}", it.label(), words::reason(it))).collect();
+    let policies = policies.collect();
+    let request = match proposal.act {
+        Ok(request) => request,
+        Err(why) => {
+            let outcome = why.label().to_owned();
+            return Matched { outcome, policy: None, target: None, action: None, reasons: Vec::new(), policies };
         }
+    };
+    let (policy, target) = (request.policy.name.to_string(), request.target.to_string());
+    let action = request.action.to_string();
+    let (word, reasons) = match screen(request, &History::default(), &set.guardrails, now) {
+        Verdict::Pass(_) => ("permitted", Vec::new()),
+        Verdict::Defer(it) => ("deferred", it.reasons),
+        Verdict::Deny(it) => ("denied", it.reasons),
+    };
+    Matched {
+        outcome: word.to_owned(),
+        policy: Some(policy),
+        target: Some(target),
+        action: Some(action),
+        reasons: reasons.iter().map(|it| format!("{}: {}", it.label(), words::reason(it))).collect(),
+        policies,
     }
-    matched
 }
 
 fn told(it: &Matched) -> String {

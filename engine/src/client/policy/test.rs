@@ -5,6 +5,7 @@ mod report;
 mod run;
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::time::Instant;
 
 use super::{Answer, Trouble};
@@ -42,10 +43,9 @@ pub(super) fn run(args: &Test) -> Result<Answer, Trouble> {
         aside.push_str("there was no case to run\n");
     }
     if too_little {
-        aside.push_str(&format!(
-            "fewer than wanted; not met: {}\n",
-            untested.into_iter().collect::<Vec<_>>().join(", ")
-        ));
+        let names = untested.into_iter().collect::<Vec<_>>().join(", ");
+        // Writing into a String cannot fail.
+        let _ = writeln!(aside, "fewer than wanted; not met: {names}");
     }
     let negative = failed > 0 || too_little || (ended.is_empty() && args.require_tests);
     Ok(Answer { result, aside, negative, warned: false })

@@ -50,7 +50,7 @@ fn acted(tracer: &Tracer) {
     let publisher = signal.trace;
     signal.trace = tracer.within(&publisher);
     let request = request_of(&signal);
-    tracer.map(at(0, 1), &signal, &Proposal { act: Ok(request.clone()), shadows: Vec::new() });
+    tracer.map(at(0, 1), &signal, &Proposal { act: Ok(request.clone()), shadows: Vec::new(), unevaluated: Vec::new() });
     tracer.judge(at(1, 2), &request, &[]);
     tracer.record(at(2, 3), &request, intent(), None);
     let bus = Some(("flyball.signal.v1.rca.prod.shop", "flyball-prod"));
