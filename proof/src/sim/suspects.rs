@@ -27,6 +27,8 @@ pub(super) struct Suspects(Mutex<Kept>);
 struct Kept {
     newest: u64,
     tried: Vec<Tried>,
+    /// By name: puts that had no answer. Whoever has none removes every mark of that message.
+    unanswered: Vec<String>,
 }
 
 /// The name of a message's marks.
@@ -42,6 +44,11 @@ impl Suspects {
     /// The marks of a message.
     pub(super) fn of(&self, name: &str) -> Vec<Tried> {
         self.kept().tried.iter().filter(|it| it.name == name).cloned().collect()
+    }
+
+    /// How often a mark of a message was put without an answer.
+    pub(super) fn unanswered(&self, name: &str) -> usize {
+        self.kept().unanswered.iter().filter(|it| *it == name).count()
     }
 
     fn put(&self, name: &str, who: Who, at: Timestamp) -> u64 {
@@ -77,7 +84,13 @@ impl Marks for Marked {
 
     fn put<'a>(&'a self, name: &'a str) -> Answer<'a, Result<u64, PortError>> {
         let process = &self.0.process;
-        self.asked("put mark", |it| it.put(name, process.who, process.clock.now()))
+        Box::pin(async move {
+            let put = self.asked("put mark", |it| it.put(name, process.who, process.clock.now())).await;
+            if put.is_err() {
+                self.0.suspects.kept().unanswered.push(name.to_owned());
+            }
+            put
+        })
     }
 
     fn take_back(&self, number: u64) -> Answer<'_, Result<(), PortError>> {

@@ -4,6 +4,7 @@ use flyball::intake::{KILLS_ITS_READER, SUSPECT, TRIALS};
 
 use super::super::chronicle::{PutAside, Violation, What};
 use super::super::process::Way;
+use super::super::suspects;
 use super::{Case, breach};
 
 /// B2: a message that kills whoever reads it is put aside, after so many deaths.
@@ -11,10 +12,14 @@ pub(super) fn b2_put_aside_in_time(case: &Case<'_>) -> Vec<Violation> {
     let log = case.stage.chronicle.log();
     let refused = case.stage.world.signals.refused();
     let untried = usize::try_from(SUSPECT).unwrap_or(usize::MAX) - 1;
-    // Whoever looked at the marks before the last one was there tries it once more.
-    let most = untried + TRIALS + case.stage.replicas.len() - 1;
+    // Whoever looked at the marks before the last one was there tries it once more; a mark without an answer takes all others with it.
+    let most = |sequence: u64| {
+        let anew = case.stage.suspects.unanswered(&suspects::name(sequence));
+        untried + TRIALS * (1 + anew) + case.stage.replicas.len() - 1
+    };
     let say = |evidence: String| Violation { invariant: "B2", evidence, at: None };
     let wrong = log.killers.iter().filter_map(|(sequence, dead)| {
+        let most = most(*sequence);
         let letter = refused.iter().find(|it| it.message.sequence == *sequence);
         match letter {
             Some(it) if it.reason == KILLS_ITS_READER && dead.len() <= most => None,
