@@ -97,8 +97,8 @@ impl<'a> Work<'a> {
 
     fn dies(&self, point: Point) -> Result<End> {
         match point.0 {
-            What::File(changes) => self.scene.dies_after(&self.process, &self.scene.path("ledger"), changes),
-            What::Mark => self.scene.dies_after(&self.process, &self.scene.path("ledger.mark"), 1),
+            What::File(changes) => Scene::dies_after(&self.process, &self.scene.path("ledger"), changes),
+            What::Mark => Scene::dies_after(&self.process, &self.scene.path("ledger.mark"), 1),
             _ => self.scene.dies(&self.process, point, || {
                 self.process.launch();
                 Ok(())

@@ -155,7 +155,7 @@ impl Scene {
     }
 
     /// Kills the process when what lies at `path` has changed so many times.
-    pub(crate) fn dies_after(&self, process: &Arc<Replica>, path: &Path, changes: usize) -> Result<End> {
+    pub(crate) fn dies_after(process: &Arc<Replica>, path: &Path, changes: usize) -> Result<End> {
         let mut seen = state(path);
         process.launch();
         let deadline = Instant::now() + SOON;
