@@ -42,9 +42,8 @@ async fn within(world: &World, names: &[&str], error: &str) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, asked).await.is_err() {
-        panic!("{last:?} instead of {names:?} and {error:?}");
-    }
+    let shown = tokio::time::timeout(PATIENCE, asked).await.is_ok();
+    assert!(shown, "{last:?} instead of {names:?} and {error:?}");
 }
 
 fn policy(name: &str) -> String {
