@@ -140,7 +140,9 @@ fn signal(at: i64, text: &str) -> (Timestamp, Signal) {
 fn rehearse(put: &[Manifest], adopts: bool, signals: &[(i64, &str)]) -> Vec<String> {
     let mut log = Log::default();
     let mut rehearsal = Rehearsal::new(set(), start(), adopts);
-    put.iter().for_each(|it| rehearsal.cluster().put(it));
+    for it in put {
+        rehearsal.cluster().put(it);
+    }
     for (at, text) in signals {
         let (at, signal) = signal(*at, text);
         rehearsal.signal(at, &signal, &mut log);
