@@ -28,6 +28,7 @@ fn moved() -> Metrics {
     metrics.breaker_open(true);
     metrics.pauses_active(1);
     metrics.policy_load_error();
+    metrics.expression_failed();
     metrics.api_call("patch", "deployments", "shop", took, true);
     for action in ActionKind::POLICY {
         metrics.k8s_action(action, "shop", "cart");
@@ -64,6 +65,7 @@ const CONTRACT: &[&str] = &[
     "flyball_breaker_open 1",
     "flyball_pauses_active 1",
     "flyball_policy_load_errors_total 1",
+    "flyball_policy_expression_errors_total 1",
     r#"flyball_build_info{version="0.1.0",commit="deadbeef"} 1"#,
     r#"flyball_spans_dropped_total{reason="queue_full"} 0"#,
 ];
