@@ -4,8 +4,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::{Context, Message};
 use backon::Retryable;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Answer, PortError, Tail};
@@ -13,6 +13,7 @@ use flyball_core::record::{Entry, Topic};
 use flyball_core::wire;
 use futures::StreamExt;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::append::WRITER;
@@ -36,8 +37,31 @@ const READER_KEPT: Duration = Duration::from_secs(30);
 /// Follows the stream. `next` may be dropped halfway: only an entry that was returned counts as read.
 pub(super) struct JetStreamTail {
     home: Home,
-    messages: Option<pull::Stream>,
+    reader: Option<Reader>,
     place: Place,
+}
+
+/// A consumer of the stream. The server keeps a thousand of them at most, and each for a while after its last request: who has
+/// read enough says so.
+struct Reader {
+    messages: pull::Stream,
+    context: Context,
+    stream: String,
+    name: String,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Outside of a runtime nobody can say it, and the server finds out by itself.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (context, stream, name) =
+            (self.context.clone(), std::mem::take(&mut self.stream), std::mem::take(&mut self.name));
+        runtime.spawn(async move {
+            if let Err(error) = context.delete_consumer_from_stream(name, stream).await {
+                tracing::debug!(%error, "a reader of the ledger is left to the server");
+            }
+        });
+    }
 }
 
 /// What has been read.
@@ -80,25 +104,25 @@ impl JetStreamTail {
     pub(super) async fn open(home: Home, after: Revision) -> Result<Self, PortError> {
         // It begins a little earlier, to know the nonces and the time of what the caller has already.
         let position = after.0.saturating_sub(NONCES as u64);
-        let (messages, newest) = opened(&home, position + 1).await?;
+        let (reader, newest) = opened(&home, position + 1).await?;
         if after.0 > newest {
             let name = &home.name;
             return Err(PortError::Unusable(format!("{name} ends at entry {newest}, before entry {after}")));
         }
         let place = Place { after: after.0, position, at: Timestamp::MIN, nonces: Nonces::default() };
-        Ok(Self { home, messages: Some(messages), place })
+        Ok(Self { home, reader: Some(reader), place })
     }
 
     async fn entry(&mut self) -> Result<Stored, PortError> {
         loop {
-            let Some(messages) = &mut self.messages else {
-                self.messages = Some(reader(&self.home, self.place.position + 1).await?);
+            let Some(reader) = &mut self.reader else {
+                self.reader = Some(reopened(&self.home, self.place.position + 1).await?);
                 continue;
             };
             // Asked beside the reading: on a long link the answer takes as long as the entries.
             let message = tokio::select! {
                 biased;
-                message = messages.next() => message,
+                message = reader.messages.next() => message,
                 lost = self.place.lost(&self.home) => return Err(lost),
             };
             match message {
@@ -106,14 +130,14 @@ impl JetStreamTail {
                     Ok(Some(entry)) => return Ok(entry),
                     Ok(None) => {}
                     Err(error) => {
-                        self.messages = None;
+                        self.reader = None;
                         return Err(error);
                     }
                 },
                 trouble => {
                     let why = trouble.and_then(Result::err).map(|error| error.to_string());
                     tracing::debug!(stream = self.home.name, why, "reading the ledger begins again");
-                    self.messages = None;
+                    self.reader = None;
                     tokio::time::sleep(nats::RETRY_FIRST).await;
                 }
             }
@@ -208,14 +232,14 @@ fn beside(message: &Message) -> Result<Beside, String> {
 }
 
 /// A reader of the stream from `sequence` on; it waits until there is one, and fails only when the stream is gone.
-async fn reader(home: &Home, sequence: u64) -> Result<pull::Stream, PortError> {
+async fn reopened(home: &Home, sequence: u64) -> Result<Reader, PortError> {
     let open = || opened(home, sequence);
     let opened = open.retry(nats::patiently()).when(|missing| matches!(missing, Missing::Unreachable(_))).await;
-    opened.map(|(messages, _)| messages).map_err(PortError::from)
+    opened.map(|(reader, _)| reader).map_err(PortError::from)
 }
 
 /// One attempt at it, and the newest sequence that the stream has given.
-async fn opened(home: &Home, sequence: u64) -> Result<(pull::Stream, u64), Missing> {
+async fn opened(home: &Home, sequence: u64) -> Result<(Reader, u64), Missing> {
     let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence },
         ack_policy: AckPolicy::None,
@@ -235,5 +259,7 @@ async fn opened(home: &Home, sequence: u64) -> Result<(pull::Stream, u64), Missi
     let again = |why: String| Missing::Unreachable(why);
     let consumer = made.map_err(|error| again(error.to_string()))?;
     let messages = consumer.stream().max_messages_per_batch(BATCH).expires(nats::EXPIRES).heartbeat(heartbeat);
-    Ok((messages.messages().await.map_err(|error| again(error.to_string()))?, newest))
+    let messages = messages.messages().await.map_err(|error| again(error.to_string()))?;
+    let (stream, name) = (home.name.clone(), consumer.cached_info().name.clone());
+    Ok((Reader { messages, context: home.context.clone(), stream, name }, newest))
 }
