@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use crate::intake::Reader;
 use crate::policies::PolicyFiles;
 
+/// Deeper than anybody sorts policies; it ends a loop of links.
+const MAX_DEPTH: u32 = 8;
+
 /// When every case begins.
 pub(super) fn start() -> Timestamp {
     Timestamp::from_second(1_767_225_600).expect("a time") // 2026-01-01T00:00:00Z
@@ -156,7 +159,10 @@ fn collect(path: &Path, depth: u32, files: &mut Vec<PathBuf>) -> std::io::Result
         files.push(path.to_owned());
         return Ok(());
     }
-    for entry in path.read_dir()?.take(usize::MAX).filter(|_| depth < 8) {
+    if depth == MAX_DEPTH {
+        return Ok(());
+    }
+    for entry in path.read_dir()? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.starts_with('.') && (path.is_dir() || name.contains(".flyball-test.")) {
