@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::admit::Admitter;
 use crate::anchor::{self, Keeper};
 use crate::intake::{Intake, Reader};
-use crate::ledger::Book;
+use crate::ledger::{Book, Timed};
 use crate::notes::Notes;
 use crate::pipeline::Engine;
 use crate::ready::Readiness;
@@ -68,7 +68,8 @@ impl App {
     /// # Errors
     /// The ledger cannot be read, or is not the one that its high-water mark says.
     pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry, told: &Readiness) -> Result<Self> {
-        let (book, tail) = Book::open(ports.ledger.clone(), ports.clock.clone()).await?;
+        let timed = Timed::new(ports.ledger.clone(), ports.clock.clone(), telemetry.metrics.clone());
+        let (book, tail) = Book::open(Arc::new(timed), ports.clock.clone()).await?;
         // Once more, now that it was read: on one that has forgotten, nothing speaks against acting. What it loses from here on
         // the fold knows.
         anchor::trusted(&*ports.anchor, &*ports.ledger).await?;

@@ -10,6 +10,7 @@ mod jetstream;
 pub mod migration;
 pub mod stored;
 mod switch;
+mod timed;
 mod upkeep;
 
 /// What ends the refusal of a ledger that was moved.
@@ -20,4 +21,5 @@ pub use file::{FileDraft, FileLedger, NotADraft, OpenError};
 pub use inspect::{Finding, Report, inspect};
 pub use jetstream::{JetStreamLedger, Options as JetStreamOptions, StreamDraft};
 pub use switch::Switch;
+pub(crate) use timed::Timed;
 pub use upkeep::{Pace, Retention, upkeep};

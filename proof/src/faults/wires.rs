@@ -1,5 +1,6 @@
 //! Rows 1, 3, 31, 33 to 36 and 42: what happens to one message on the wire between the engine and its servers.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
@@ -22,8 +23,14 @@ pub(super) const ROWS: &[Row] = &[
     quick(
         3,
         "engine-stopped-before-its-effect",
-        "another takes over behind a fence; the late effect is refused",
+        "another takes over behind a fence; whatever it sends when it wakes up is refused",
         stopped_before_the_effect,
+    ),
+    quick(
+        3,
+        "engine-stopped-with-its-effect-on-the-way",
+        "another takes over behind a fence; the late effect is refused",
+        stopped_at_the_effect,
     ),
     quick(31, "throttled-with-retry-after", "tried again, no sooner than asked for reads; one effect", throttled),
     quick(33, "errors-before-forwarding", "unknown, read back, sent again; one effect each", || errors(false)),
@@ -69,7 +76,8 @@ fn killed_at_the_effect(forwarded: bool) {
     once(&rig, &cart);
 }
 
-/// Frozen when the answer to its entry is on the wire, so that it sends its effect the moment it wakes up.
+/// Frozen when the answer to its entry is on the wire. When it wakes up it hears that answer and what its heir has written, one
+/// soon after the other: it may send its effect between the two or see that it was taken over. Both are right.
 fn stopped_before_the_effect() {
     let Wired { mut rig, api: _api, nats } = wired("f03");
     let cart = slow_workload(&rig, "cart");
@@ -81,18 +89,53 @@ fn stopped_before_the_effect() {
     rig.rca("cart", "w1", "memory_leak");
     trigger.wait(1, SOON).expect("it is frozen there");
     assert!(rig.requests(&cart).is_empty(), "nothing has left it");
-    rig.add("two");
-    rig.start_replica("two");
-    taken_over(&rig, "two");
-    patiently(&rig, "the heir's effect", || {
-        ensure!(effects(&rig, &cart) == 1, "not yet");
+    inherited(&mut rig, &cart);
+    first.thaw();
+    first.ensure_running().expect("it goes on");
+    rig.eventually("the woken one to know how it ended", || {
+        let decided = rig.get_from("one", "/v1/decisions")?;
+        ensure!(decided["decisions"][0]["result"] == "RolledOut", "it says {decided}");
         Ok(())
     });
+    // It ends with what it has begun, so that nothing can come from it afterwards.
+    first.terminate();
+    let intent = once(&rig, &cart);
+    fenced_or_moved(&rig, &cart, &intent);
+}
+
+/// Frozen when its effect is on the wire, which arrives when another has taken over and acted.
+fn stopped_at_the_effect() {
+    let Wired { mut rig, api, nats: _nats } = wired("f03w");
+    let cart = slow_workload(&rig, "cart");
+    let first = rig.replica("one").clone();
+    let frozen = first.clone();
+    let (tell, told) = mpsc::channel();
+    let freeze = move |_: &Call| {
+        frozen.freeze();
+        tell.send(()).expect("somebody waits for it");
+    };
+    let trigger = api.add(ApiRule::on(effect(&cart)).nth(1).before(freeze).act(ApiAct::Hold));
+    rig.start();
+    rig.rca("cart", "w1", "memory_leak");
+    told.recv_timeout(SOON).expect("it is frozen there");
+    inherited(&mut rig, &cart);
     first.thaw();
+    trigger.release();
     refused(&rig, &cart);
     let intent = once(&rig, &cart);
     fenced_or_moved(&rig, &cart, &intent);
     first.ensure_running().expect("it goes on");
+}
+
+/// Another replica starts, takes over, and has its effect.
+fn inherited(rig: &mut Rig, target: &Target) {
+    rig.add("two");
+    rig.start_replica("two");
+    taken_over(rig, "two");
+    patiently(rig, "the heir's effect", || {
+        ensure!(effects(rig, target) == 1, "not yet");
+        Ok(())
+    });
 }
 
 fn taken_over(rig: &Rig, heir: &str) {

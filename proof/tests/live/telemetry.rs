@@ -112,6 +112,15 @@ fn log_metrics_decisions_and_why_tell_the_same_story() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
+    for histogram in [
+        "flyball_decision_seconds",
+        "flyball_ledger_append_seconds",
+        "flyball_signal_age_seconds",
+        "orchestrator_closed_loop_duration_seconds",
+    ] {
+        let never = format!("{histogram}_count 0\n");
+        assert!(metrics.contains(histogram) && !metrics.contains(&never), "{histogram} never moved:\n{metrics}");
+    }
     let log = std::fs::read_to_string(rig.log()).expect("the log");
     assert!(log.contains(&id) && log.contains("RolledOut"), "{log}");
 }

@@ -1,0 +1,56 @@
+//! A ledger whose appends are measured, for whoever is on call: a store that grows slow is seen before it stands still.
+
+use std::sync::Arc;
+
+use flyball_core::chain::Head;
+use flyball_core::id::Revision;
+use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Shelf, Tail, Write};
+
+use crate::telemetry::metrics::Metrics;
+
+/// Another ledger, and how long its appends took until they were durable.
+pub(crate) struct Timed {
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Timed {
+    /// Measures the appends to `ledger`.
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { ledger, clock, metrics }
+    }
+}
+
+impl Ledger for Timed {
+    fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
+        Box::pin(async move {
+            let begun = self.clock.monotonic();
+            let appended = self.ledger.append(write).await;
+            if appended.is_ok() {
+                self.metrics.ledger_append((self.clock.monotonic() - begun).unsigned_abs());
+            }
+            appended
+        })
+    }
+
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
+        self.ledger.follow(after)
+    }
+
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        self.ledger.newest()
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        self.ledger.shelf()
+    }
+
+    fn identity(&self) -> Arc<str> {
+        self.ledger.identity()
+    }
+
+    fn goes_on_from(&self, identity: &Arc<str>) -> bool {
+        self.ledger.goes_on_from(identity)
+    }
+}
