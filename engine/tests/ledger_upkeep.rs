@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flyball::clock::TokioClock;
 use flyball::ledger::{Book, Pace, Retention, upkeep};
+use flyball_core::chain::Head;
 use flyball_core::history::History;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Clock, Ledger, PortError, Shelf, Write};
-use flyball_core::record::{Pause, PauseScope, Record, Started, Topic};
+use flyball_core::ports::{Answer, AppendError, Clock, Ledger, PortError, Shelf, Tail, Write};
+use flyball_core::record::{Entry, Pause, PauseScope, Record, Started, Topic};
 use flyball_sim::World;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +48,14 @@ impl Bed {
         };
         for number in 0..count {
             self.book.note(Record::Started(started(number))).await;
+        }
+    }
+
+    /// So many days, each with its entries.
+    async fn days(&self, count: usize) {
+        for _ in 0..count {
+            self.notes(20).await;
+            self.clock.sleep(DAY).await;
         }
     }
 
@@ -108,20 +118,14 @@ async fn what_is_old_and_over_is_removed_and_what_is_not_stays() {
     let bed = Bed::new().await;
     bed.notes(50).await;
     bed.pause("p-1").await;
-    for _ in 0..9 {
-        bed.notes(20).await;
-        bed.clock.sleep(DAY).await;
-    }
+    bed.days(9).await;
     // Two days' worth of the nine lie behind the retention of seven; the pause holds what follows it.
     assert_eq!(bed.first().await, 51);
     assert_eq!(bed.started().await.unwrap(), *bed.book.history());
 
     bed.resume("p-1").await;
     bed.pause("p-2").await;
-    for _ in 0..9 {
-        bed.notes(20).await;
-        bed.clock.sleep(DAY).await;
-    }
+    bed.days(9).await;
     let first = bed.first().await;
     assert!(first > 51 && bed.book.history().pauses(bed.clock.now()).count() == 1, "{first}");
     let whole = bed.started().await.unwrap();
@@ -179,6 +183,74 @@ async fn a_checkpoint_of_a_newer_build_leads_nobody_past_entries_that_it_cannot_
     bed.shelf().keep(flyball_core::ports::Checkpoint { body: body.into_bytes().into(), ..checkpoint }).await.unwrap();
     let said = bed.started().await.unwrap_err().to_string();
     assert!(said.contains("entry 4 cannot be read: it has version 2"), "{said}");
+}
+
+/// A ledger that is read slowly: two days pass when the third entry has been read for the first time.
+struct Slow {
+    ledger: Arc<dyn Ledger>,
+    bed: Arc<Bed>,
+    passed: Arc<AtomicBool>,
+}
+
+struct SlowTail {
+    tail: Box<dyn Tail>,
+    read: usize,
+    bed: Arc<Bed>,
+    passed: Arc<AtomicBool>,
+}
+
+impl Tail for SlowTail {
+    fn next(&mut self) -> Answer<'_, Result<Entry, PortError>> {
+        Box::pin(async {
+            self.read += 1;
+            if self.read > 3 && !self.passed.swap(true, Ordering::Relaxed) {
+                self.bed.days(2).await;
+            }
+            self.tail.next().await
+        })
+    }
+}
+
+impl Ledger for Slow {
+    fn append(&self, write: Write) -> Answer<'_, Result<Head, AppendError>> {
+        self.ledger.append(write)
+    }
+
+    fn follow(&self, after: Revision) -> Answer<'_, Result<Box<dyn Tail>, PortError>> {
+        Box::pin(async move {
+            let tail = self.ledger.follow(after).await?;
+            let (bed, passed) = (self.bed.clone(), self.passed.clone());
+            Ok(Box::new(SlowTail { tail, read: 0, bed, passed }) as Box<dyn Tail>)
+        })
+    }
+
+    fn newest(&self) -> Answer<'_, Result<Revision, PortError>> {
+        self.ledger.newest()
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        self.ledger.shelf()
+    }
+
+    fn identity(&self) -> Arc<str> {
+        self.ledger.identity()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_overtaken_by_a_removal_begins_again_from_the_newer_checkpoint() {
+    let bed = Arc::new(Bed::new().await);
+    bed.pause("p-1").await;
+    bed.days(9).await;
+    bed.resume("p-1").await;
+    bed.world.ledger.damage_checkpoint();
+    bed.world.ledger.damage_checkpoint();
+    let (before, passed) = (bed.first().await, Arc::new(AtomicBool::new(false)));
+    let slow = Slow { ledger: bed.world.ledger.clone(), bed: bed.clone(), passed: passed.clone() };
+    let (book, _tail) = Book::open(Arc::new(slow), bed.clock.clone()).await.unwrap();
+    assert!(passed.load(Ordering::Relaxed) && bed.first().await > before + 3, "it was overtaken");
+    assert_eq!(*book.history(), *bed.book.history());
+    bed.stopping.cancel();
 }
 
 #[tokio::test(start_paused = true)]

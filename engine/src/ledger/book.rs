@@ -66,25 +66,9 @@ impl Book {
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Self>, impl Future<Output = Halt> + Send + use<>), PortError> {
-        let newest = ledger.newest().await?;
-        let (mut folds, mut first) = Folds::begin(&*ledger, newest).await?;
-        let from_the_front = folds.history.revision() == Revision::default();
-        let lost = |why| PortError::Unusable(Halt::Contradiction(why).to_string());
-        if first > newest {
-            // There is nothing to read, so nothing would ever say what is missing.
-            folds.history.has_from(first).map_err(lost)?;
-        }
-        let mut tail = ledger.follow(folds.history.revision()).await?;
-        while folds.history.revision() < newest {
-            let entry = next_of(&*ledger, &mut *tail, newest, &*clock).await?;
-            if from_the_front && folds.history.revision() == Revision::default() {
-                // A server that has dropped a damaged entry at the front goes on saying that it begins there.
-                first = first.max(entry.revision);
-            }
-            folds.apply(&entry).map_err(|error| lost(error.to_string()))?;
-        }
-        folds.history.has_from(first).map_err(lost)?;
-        let begun = if newest == Revision::default() { Timestamp::MIN } else { folds.history.at() };
+        let (folds, tail) = begun(&*ledger, &*clock).await?;
+        let empty = folds.history.revision() == Revision::default();
+        let begun = if empty { Timestamp::MIN } else { folds.history.at() };
         let time = LedgerTime { at: begun, read: clock.monotonic() };
         let book = Arc::new(Self {
             identity: ledger.identity(),
@@ -397,6 +381,55 @@ impl Book {
             }
         }
     }
+}
+
+/// Everything that is on the ledger, folded, and what comes after it. Where another process gave up entries before they were read
+/// here, it has kept a newer checkpoint first: that one is begun with.
+async fn begun(ledger: &dyn Ledger, clock: &dyn Clock) -> Result<(Folds, Box<dyn Tail>), PortError> {
+    let mut kept = newest_checkpoint(ledger).await?;
+    loop {
+        match replayed(ledger, clock).await {
+            Err(PortError::Unusable(why)) => {
+                let newer = newest_checkpoint(ledger).await?;
+                if newer <= kept {
+                    return Err(PortError::Unusable(why));
+                }
+                tracing::info!(why, "Entries were given up while they were read; begins again with the newer snapshot");
+                kept = newer;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn newest_checkpoint(ledger: &dyn Ledger) -> Result<Revision, PortError> {
+    match ledger.shelf() {
+        Some(shelf) => shelf.kept().await,
+        None => Ok(Revision::default()),
+    }
+}
+
+async fn replayed(ledger: &dyn Ledger, clock: &dyn Clock) -> Result<(Folds, Box<dyn Tail>), PortError> {
+    let (mut folds, mut first) = Folds::begin(ledger).await?;
+    // Asked last: the note about a removal that is seen at the front lies before it.
+    let newest = ledger.newest().await?;
+    let from_the_front = folds.history.revision() == Revision::default();
+    let lost = |why| PortError::Unusable(Halt::Contradiction(why).to_string());
+    if first > newest {
+        // There is nothing to read, so nothing would ever say what is missing.
+        folds.history.has_from(first).map_err(lost)?;
+    }
+    let mut tail = ledger.follow(folds.history.revision()).await?;
+    while folds.history.revision() < newest {
+        let entry = next_of(ledger, &mut *tail, newest, clock).await?;
+        if from_the_front && folds.history.revision() == Revision::default() {
+            // A server that has dropped a damaged entry at the front goes on saying that it begins there.
+            first = first.max(entry.revision);
+        }
+        folds.apply(&entry).map_err(|error| lost(error.to_string()))?;
+    }
+    folds.history.has_from(first).map_err(lost)?;
+    Ok((folds, tail))
 }
 
 /// The next entry of a tail that has to come as far as `newest`. A ledger that has lost its end since would be waited for in vain.

@@ -103,9 +103,9 @@ impl Folds {
         if said == holds { Ok(folds) } else { Err(format!("it says entry {said} and holds entry {holds}")) }
     }
 
-    /// What to begin with on a ledger whose newest entry is `newest`, and the oldest entry that is there: its newest
-    /// checkpoint, or nothing at all. It never fails for a checkpoint's sake: the entries say the same.
-    pub(super) async fn begin(ledger: &dyn Ledger, newest: Revision) -> Result<(Self, Revision), PortError> {
+    /// What to begin with on a ledger, and the oldest entry that is there: its newest checkpoint, or nothing at all. It never fails
+    /// for a checkpoint's sake: the entries say the same.
+    pub(super) async fn begin(ledger: &dyn Ledger) -> Result<(Self, Revision), PortError> {
         let Some(shelf) = ledger.shelf() else { return Ok((Self::default(), Revision(1))) };
         let first = shelf.first().await?;
         let checkpoint = shelf.read().await.unwrap_or_else(|error| {
@@ -114,7 +114,7 @@ impl Folds {
         });
         let Some(checkpoint) = checkpoint else { return Ok((Self::default(), first)) };
         let usable = match Self::of(&checkpoint) {
-            Ok(folds) => folds.belongs(ledger, first, newest).await?.map(|()| folds),
+            Ok(folds) => folds.belongs(ledger, first).await?.map(|()| folds),
             Err(why) => Err(why),
         };
         let folds = usable.unwrap_or_else(|why| {
@@ -126,13 +126,8 @@ impl Folds {
 
     /// Whether the newest entry of this fold is an entry of the ledger. A ledger that was restored from an older copy and
     /// written since has another one there.
-    async fn belongs(
-        &self,
-        ledger: &dyn Ledger,
-        first: Revision,
-        newest: Revision,
-    ) -> Result<Result<(), String>, PortError> {
-        let head = self.history.newest();
+    async fn belongs(&self, ledger: &dyn Ledger, first: Revision) -> Result<Result<(), String>, PortError> {
+        let (head, newest) = (self.history.newest(), ledger.newest().await?);
         if head.revision < first || head.revision > newest {
             return Ok(Err(format!("the ledger has the entries {first} to {newest}")));
         }
