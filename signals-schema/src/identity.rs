@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 use crate::{subject::Kind, v1::Body};
@@ -34,12 +34,12 @@ impl Identity {
     /// Of a CloudEvent, by its `source` and `id`.
     pub(crate) fn of_event(source: &str, id: &str) -> Self {
         let text = format!("{source}:{}", id.replace('%', "%25").replace(':', "%3A"));
-        if is_readable(&text) { Self(format!("ce:{text}")) } else { Self(format!("ce#{}", hash(&[source, id]))) }
+        if is_readable(&text) { Self(format!("ce:{text}")) } else { Self(hash("ce#", &[source, id])) }
     }
 
     /// Of a message with a `Nats-Msg-Id`.
     pub(crate) fn of_message(id: &str) -> Self {
-        if is_readable(id) { Self(format!("m:{id}")) } else { Self(format!("m#{}", hash(&[id]))) }
+        if is_readable(id) { Self(format!("m:{id}")) } else { Self(hash("m#", &[id])) }
     }
 
     /// Of a body with a window, at a place.
@@ -50,23 +50,25 @@ impl Identity {
             }
             Body::Rca(_) => ("", ""),
         };
-        let fields = [
-            place.cluster,
-            place.kind.as_str(),
-            place.namespace,
-            place.workload_kind,
-            body.target_name(),
-            body.window_id(),
-            kind,
-            clearing,
-        ];
-        Self(format!("w:{}", hash(&fields)))
+        Self::of_window_named(place, body.target_name(), body.window_id(), (kind, clearing))
+    }
+
+    /// The same, of what the body says: type, and whether it is an anomaly, where it is one.
+    pub(crate) fn of_window_named(
+        place: &Place<'_>,
+        target: &str,
+        window: &str,
+        (kind, clearing): (&str, &str),
+    ) -> Self {
+        let fields =
+            [place.cluster, place.kind.as_str(), place.namespace, place.workload_kind, target, window, kind, clearing];
+        Self(hash("w:", &fields))
     }
 
     /// Of anything else: its bytes, at a place, so that the same bytes about another namespace are another signal.
     pub(crate) fn of_bytes(place: &Place<'_>, bytes: &[u8]) -> Self {
         let fields = [place.cluster.as_bytes(), place.kind.as_str().as_bytes(), place.namespace.as_bytes(), bytes];
-        Self(format!("b:{}", hash(&fields)))
+        Self(hash("b:", &fields))
     }
 }
 
@@ -101,18 +103,24 @@ fn is_readable(text: &str) -> bool {
     text.len() <= MAX_READABLE && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn hash(fields: &[impl AsRef<[u8]>]) -> String {
-    use fmt::Write;
-    let mut context = Context::new(&SHA256);
+/// The hash of the fields, behind what says where it comes from.
+fn hash(prefix: &str, fields: &[impl AsRef<[u8]>]) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let length: usize = fields.iter().map(|field| 8 + field.as_ref().len()).sum();
+    // In one piece: most fields are shorter than what it costs to go through them one by one.
+    let mut bytes = Vec::with_capacity(length);
     for field in fields {
         let field = field.as_ref();
-        context.update(&(field.len() as u64).to_be_bytes());
-        context.update(field);
+        bytes.extend_from_slice(&(field.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(field);
     }
-    context.finish().as_ref()[..16].iter().fold(String::with_capacity(32), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        hex
-    })
+    let mut hex = String::with_capacity(prefix.len() + 32);
+    hex.push_str(prefix);
+    for byte in &digest(&SHA256, &bytes).as_ref()[..16] {
+        hex.push(char::from(HEX[usize::from(byte >> 4)]));
+        hex.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    hex
 }
 
 #[cfg(test)]
@@ -138,7 +146,7 @@ mod tests {
 
     #[test]
     fn fields_do_not_run_into_each_other() {
-        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
-        assert_ne!(hash(&["a", ""]), hash(&["a"]));
+        assert_ne!(hash("", &["ab", "c"]), hash("", &["a", "bc"]));
+        assert_ne!(hash("", &["a", ""]), hash("", &["a"]));
     }
 }

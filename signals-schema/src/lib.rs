@@ -26,6 +26,7 @@
 //! ```
 
 mod bounds;
+mod brief;
 pub mod cloudevents;
 mod fault;
 pub mod identity;
@@ -40,6 +41,7 @@ pub mod subject;
 mod trace;
 pub mod v1;
 
+pub use brief::{Brief, brief};
 pub use identity::Identity;
 pub use parse::{Message, Parsed, parse};
 pub use refusal::{Refusal, RefusalReason};

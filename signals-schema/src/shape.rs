@@ -31,11 +31,20 @@ impl<'a> Shape<'a> {
             let detail = format!("the body is not UTF-8 from byte {} on", error.valid_up_to());
             Refusal::whole(RefusalReason::InvalidUtf8, detail)
         })?;
+        if is_plain(text) {
+            return Ok(Self { text, enveloped: false });
+        }
         let enveloped = scan(body).ok_or_else(|| {
             Refusal::whole(RefusalReason::TooDeep, format!("the body is nested deeper than {MAX_DEPTH} levels"))
         })?;
         Ok(Self { text, enveloped })
     }
+}
+
+/// Whether a quick look tells all: too few brackets to be too deep, and no word of an envelope anywhere. Nearly every signal is so.
+fn is_plain(text: &str) -> bool {
+    let opening = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    opening <= MAX_DEPTH && !text.contains("\"specversion\"")
 }
 
 /// Whether the top level says `specversion`; `None` for a body that is too deep. Anything that is not JSON is left to the reader.
