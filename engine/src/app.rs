@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use flyball_core::intent::Writer;
 use flyball_core::policy::PolicySet;
-use flyball_core::ports::{AppendError, Ports};
+use flyball_core::ports::{AppendError, Ports, Signals};
 use flyball_core::record::{Record, Started};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
@@ -57,6 +57,7 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     /// The newest signals.
     pub recent: Arc<Recent>,
+    signals: Arc<dyn Signals>,
     keeper: Arc<Keeper>,
     tasks: JoinSet<(&'static str, String)>,
     tail: JoinSet<(&'static str, String)>,
@@ -96,6 +97,7 @@ impl App {
             engine: engine.clone(),
             readiness: Arc::new(Readiness::of(&["ledger", "cluster", "signals", "policies", "clock", "heartbeat"])),
             recent: Arc::default(),
+            signals: ports.signals.clone(),
             keeper: Arc::new(Keeper::new(ports.clone(), book.clone())),
             tasks: JoinSet::new(),
             tail: JoinSet::new(),
@@ -169,6 +171,8 @@ impl App {
             while self.tasks.join_next().await.is_some() {}
             self.engine.drivers.close();
             self.engine.drivers.wait().await;
+            // What is not told to the bus comes again elsewhere.
+            self.signals.told().await;
         };
         tokio::select! {
             biased;

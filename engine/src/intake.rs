@@ -1,46 +1,37 @@
-//! Bytes to signals, and signals to their end. Signals about one workload are decided in order and never concurrently
+//! Bytes to signals, and signals to their end. What memory alone can tell is told at once, a batch at a time; what has to wait for
+//! the cluster or the ledger goes to a lane of its target. Signals about one workload are decided in order and never concurrently
 //! inside one process.
 
 mod inbox;
 mod jetstream;
+mod lanes;
 mod reader;
 mod trial;
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use flyball_core::history::History;
+use flyball_core::policy::PolicySet;
 use flyball_core::ports::{Delivery, Message, Signals};
 use flyball_core::record::Symptom;
 use flyball_core::signal::{Signal, SignalKind};
+use flyball_core::workload::Workload;
 use flyball_signals::Refusal;
-use tokio::sync::mpsc;
+use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 pub use inbox::Inbox;
 pub use jetstream::{ForeignStream, JetStreamSignals};
+pub use lanes::most_undecided;
 pub use reader::Reader;
 pub use trial::{KILLS_ITS_READER, Marks, Observer, SUSPECT, TRIALS, Trials};
 
-use crate::notes::{Notes, Unheard};
-use crate::pipeline::{Engine, OnPanic};
+use crate::notes::{Notes, Pending};
+use crate::pipeline::{Decision, Engine, OnPanic};
 use crate::recent::Recent;
-use crate::telemetry::Way;
-
-/// Decisions at once. A decision that acts waits for the API server and the ledger, so there are more of them than cores.
-const WORKERS: usize = 64;
-/// Signals queued per worker: enough that a batch from the bus does not stall on one busy target.
-const QUEUE: usize = 256;
-
-type Work = (Result<Signal, Refusal>, Delivery);
-
-/// What one process has taken up and not decided at most, of signals about so many workloads: more wait with the bus. Signals about
-/// one workload share a worker, which has one in hand beside those in its queue; the last one is what the intake holds out to it.
-pub const fn most_undecided(workloads: usize) -> usize {
-    let workers = if workloads < WORKERS { workloads } else { WORKERS };
-    workers * (QUEUE + 1) + 1
-}
+use crate::telemetry::{Tally, Way};
+use lanes::Lanes;
 
 /// Takes deliveries to their end.
 pub struct Intake {
@@ -48,67 +39,167 @@ pub struct Intake {
     reader: Reader,
     notes: Notes,
     recent: Arc<Recent>,
+    lanes: Lanes,
+    /// The durable consumer, as traces name it.
+    consumer: String,
+    workers: TaskTracker,
+}
+
+/// What there is no room for yet.
+enum HeldOut {
+    /// A signal whose lane is full.
+    Signal(Box<(Signal, Delivery)>),
+    /// A message that cannot be used.
+    Refused(Box<(Refusal, Delivery)>),
+}
+
+/// A batch that is being decided.
+struct Taking<'a> {
+    intake: &'a Arc<Intake>,
+    policies: &'a PolicySet,
+    /// The ledger's time, of the whole batch.
+    now: Timestamp,
+    /// The local clock, when the signal before was done with.
+    clock: Timestamp,
+    tally: Tally,
+}
+
+impl Taking<'_> {
+    fn one(&mut self, delivery: Delivery, history: &History, pending: &mut Pending) -> Result<(), HeldOut> {
+        let Intake { engine, reader, recent, lanes, consumer, .. } = &**self.intake;
+        let mut signal = match reader.read(&delivery.message) {
+            Ok(signal) => signal,
+            Err(refusal) => return self.intake.put_aside(refusal, delivery),
+        };
+        recent.push(&signal);
+        if lanes.is_busy(&signal.subject) {
+            return self.intake.line_up(signal, delivery);
+        }
+        let publisher = signal.trace;
+        signal.trace = engine.telemetry.tracer.within(&publisher);
+        let looked = engine.decide_at_once(&signal, history, self.policies, (self.clock, self.now));
+        let Ok(mut decided) = looked else {
+            signal.trace = publisher;
+            return self.intake.line_up(signal, delivery);
+        };
+        self.clock = engine.clock.now();
+        decided.times.ended(self.clock);
+        let bus = delivery.message.subject.as_deref().map(|subject| (subject, consumer.as_str()));
+        engine.telemetry.decided(&signal, &decided, Way { publisher, bus }, self.now, &mut self.tally);
+        pending.hear(&signal, decided, delivery.receipt);
+        Ok(())
+    }
 }
 
 impl Intake {
     /// An intake for an engine.
     pub fn new(engine: Arc<Engine>, reader: Reader, notes: Notes, recent: Arc<Recent>) -> Arc<Self> {
-        Arc::new(Self { engine, reader, notes, recent })
+        let consumer = format!("flyball-{}", engine.cluster_name);
+        let (lanes, workers) = (Lanes::default(), TaskTracker::new());
+        Arc::new(Self { engine, reader, notes, recent, lanes, consumer, workers })
     }
 
     /// Runs until the bus ends or the process stops; what was taken up is decided before it returns.
     pub async fn run(self: Arc<Self>, signals: Arc<dyn Signals>) {
-        let workers = TaskTracker::new();
-        let queues: Vec<mpsc::Sender<Work>> = (0..WORKERS)
-            .map(|_| {
-                let (queue, work) = mpsc::channel(QUEUE);
-                workers.spawn(self.clone().worker(work));
-                queue
-            })
-            .collect();
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = self.engine.stopping.cancelled() => break,
-                batch = signals.next() => batch,
-            };
-            let Some(batch) = batch else { break };
-            for delivery in batch {
-                self.take(delivery, &queues).await;
-            }
-        }
-        drop(queues);
-        workers.close();
-        workers.wait().await;
-    }
-
-    async fn take(&self, delivery: Delivery, queues: &[mpsc::Sender<Work>]) {
-        let read = self.reader.read(&delivery.message);
-        let mut hash = DefaultHasher::new();
-        match &read {
-            Ok(signal) => {
-                self.recent.push(signal);
-                signal.subject.hash(&mut hash);
-            }
-            // What cannot be used is kept by a worker, too: a slow stream of dead letters must not hold up the others.
-            Err(_) => delivery.message.sequence.hash(&mut hash),
-        }
-        let shard = usize::try_from(hash.finish() % queues.len() as u64).unwrap_or_default();
-        self.engine.undecided.fetch_add(1, Ordering::Relaxed);
-        // A worker ends before its queue only by a panic, and that stops the process.
-        let _ = queues[shard].send((read, delivery)).await;
-    }
-
-    async fn worker(self: Arc<Self>, mut work: mpsc::Receiver<Work>) {
         let _alarm = OnPanic(self.engine.stopping.clone());
-        while let Some((read, delivery)) = work.recv().await {
-            match read {
-                // Not acknowledged, so it is delivered again: nothing new is begun while the process stops.
-                _ if self.engine.stopping.is_cancelled() => {}
-                Ok(signal) => self.decide(signal, delivery).await,
-                Err(refusal) => self.refuse(&refusal, delivery).await,
+        let stopping = self.engine.stopping.clone();
+        stopping.run_until_cancelled(self.read(&*signals)).await;
+        self.workers.close();
+        self.workers.wait().await;
+    }
+
+    async fn read(self: &Arc<Self>, signals: &dyn Signals) {
+        while let Some(batch) = signals.next().await {
+            let mut batch = batch.into_iter();
+            while let Some(held) = self.take(&mut batch) {
+                self.make_room(held).await;
+            }
+            self.notes.room().await;
+            // A bus that always has more must not keep a single thread to itself.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Decides what can be decided at once, until there is no room for something. All of that is decided on the same fold and at the
+    /// same ledger's time.
+    fn take(self: &Arc<Self>, batch: &mut std::vec::IntoIter<Delivery>) -> Option<HeldOut> {
+        let engine = &self.engine;
+        let policies = engine.policies.load();
+        let mut taking = Taking {
+            intake: self,
+            policies: &policies,
+            now: engine.book.now(),
+            clock: engine.clock.now(),
+            tally: Tally::default(),
+        };
+        let held = {
+            let history = engine.book.history();
+            let mut pending = self.notes.pending();
+            batch.find_map(|delivery| taking.one(delivery, &history, &mut pending).err())
+        };
+        engine.telemetry.counted(taking.tally);
+        self.notes.ring();
+        held
+    }
+
+    async fn make_room(self: &Arc<Self>, held: HeldOut) {
+        let mut held = Err(held);
+        while let Err(it) = held {
+            held = match it {
+                HeldOut::Signal(it) => {
+                    self.lanes.room(Some(&it.0.subject)).await;
+                    self.line_up(it.0, it.1)
+                }
+                HeldOut::Refused(it) => {
+                    self.lanes.room(None).await;
+                    self.put_aside(it.0, it.1)
+                }
+            };
+        }
+    }
+
+    /// Keeps a message that cannot be used.
+    fn put_aside(self: &Arc<Self>, refusal: Refusal, delivery: Delivery) -> Result<(), HeldOut> {
+        if !self.lanes.aside() {
+            return Err(HeldOut::Refused(Box::new((refusal, delivery))));
+        }
+        let intake = self.clone();
+        self.engine.undecided.fetch_add(1, Ordering::Relaxed);
+        self.workers.spawn(async move {
+            let _alarm = OnPanic(intake.engine.stopping.clone());
+            // Not acknowledged, so it is delivered again: nothing new is begun while the process stops.
+            if !intake.engine.stopping.is_cancelled() {
+                intake.refuse(&refusal, delivery).await;
+            }
+            intake.engine.undecided.fetch_sub(1, Ordering::Relaxed);
+            intake.lanes.done_aside();
+        });
+        Ok(())
+    }
+
+    /// Puts a signal at the end of its target's lane.
+    fn line_up(self: &Arc<Self>, signal: Signal, delivery: Delivery) -> Result<(), HeldOut> {
+        let target = signal.subject.clone();
+        let alone = self.lanes.queue(signal, delivery).map_err(HeldOut::Signal)?;
+        self.engine.undecided.fetch_add(1, Ordering::Relaxed);
+        if alone {
+            let intake = self.clone();
+            self.workers.spawn(async move { intake.attend(&target).await });
+        }
+        Ok(())
+    }
+
+    /// Works on a lane until it is empty.
+    async fn attend(&self, target: &Workload) {
+        let _alarm = OnPanic(self.engine.stopping.clone());
+        let _slot = self.lanes.slot().await;
+        while let Some((signal, delivery)) = self.lanes.next(target) {
+            // Not acknowledged, so it is delivered again: nothing new is begun while the process stops.
+            if !self.engine.stopping.is_cancelled() {
+                self.decide(signal, delivery).await;
             }
             self.engine.undecided.fetch_sub(1, Ordering::Relaxed);
+            self.lanes.done();
         }
     }
 
@@ -127,23 +218,37 @@ impl Intake {
         let publisher = signal.trace;
         signal.trace = telemetry.tracer.within(&publisher);
         let decided = self.engine.decide(&signal).await;
-        let consumer = format!("flyball-{}", self.engine.cluster_name);
-        let bus = delivery.message.subject.as_deref().map(|subject| (subject, consumer.as_str()));
-        telemetry.decided(&signal, &decided, Way { publisher, bus }, self.engine.book.now());
-        self.symptom(&signal, decided.request.as_ref().map(|it| &it.target)).await;
-        let unheard = Unheard::of(&signal, &decided);
-        // Acknowledged with the next flush: the decision is durable by then, and so are its shadows and symptoms.
-        self.notes.hear(unheard, Some(delivery.receipt)).await;
+        let bus = delivery.message.subject.as_deref().map(|subject| (subject, self.consumer.as_str()));
+        let mut tally = Tally::default();
+        telemetry.decided(&signal, &decided, Way { publisher, bus }, self.engine.book.now(), &mut tally);
+        telemetry.counted(tally);
+        // Asks the fold, so before the notes are held: who holds both takes the fold first.
+        let symptom = self.symptom(&signal, &decided.decision);
+        self.notes.room().await;
+        {
+            let mut pending = self.notes.pending();
+            if let Some(symptom) = symptom {
+                pending.symptom(symptom);
+            }
+            // Acknowledged with the next flush: the decision is durable by then, and so are its shadows and symptoms.
+            pending.hear(&signal, decided, delivery.receipt);
+        }
+        self.notes.ring();
     }
 
-    /// Chance decides which replica sees that a symptom is still there, or gone; the ledger tells the one that verifies.
-    async fn symptom(&self, signal: &Signal, target: Option<&flyball_core::workload::Workload>) {
-        let target = target.unwrap_or(&signal.subject);
-        if self.engine.book.history().open_on(target).is_empty() {
-            return;
+    /// Chance decides which replica sees that a symptom is still there, or gone; the ledger tells the one that verifies. A note
+    /// says so by itself; what waits has none.
+    fn symptom(&self, signal: &Signal, decision: &Decision) -> Option<Symptom> {
+        let target = match decision {
+            Decision::Deferred(it) => &it.request.target,
+            Decision::Known => &signal.subject,
+            _ => return None,
+        };
+        if !self.engine.book.history().is_busy(target) {
+            return None;
         }
         let cleared = matches!(&signal.kind, SignalKind::Anomaly(it) if !it.is_anomaly);
-        self.notes.symptom(Symptom { target: target.clone(), observed_at: signal.observed_at, cleared }).await;
+        Some(Symptom { target: target.clone(), observed_at: signal.observed_at, cleared })
     }
 }
 

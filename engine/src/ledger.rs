@@ -1,6 +1,7 @@
 //! The only memory: the fold that everything is decided on, and the two places where its entries are kept. Same entries,
 //! same compares, one contract test (`tests/ledger_contract.rs`).
 
+mod awaited;
 mod book;
 pub mod dump;
 mod file;

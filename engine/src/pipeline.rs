@@ -1,6 +1,7 @@
 //! The whole engine on one screen: `decide` takes a signal to its end or to an intent, `drive` takes an intent to its end.
 //! Neither has recovery code: what is found on the ledger is driven like what was just written.
 
+mod at_once;
 mod by_hand;
 mod drive;
 mod read_back;
@@ -12,15 +13,13 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use at_once::{Asking, known};
 pub use by_hand::{NotTaken, Word};
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::NoAction;
-use flyball_core::guardrail::{
-    Admitted, Cleared, Objections, Verdict, forbidden, judge, screen, screen_shadow, unreadable,
-};
+use flyball_core::guardrail::{Admitted, Cleared, Objections, Verdict, forbidden, judge, screen, unreadable};
 use flyball_core::history::History;
 use flyball_core::id::IntentId;
-use flyball_core::mapper::propose;
 use flyball_core::policy::PolicySet;
 use flyball_core::ports::{Clock, Cluster, PortError};
 use flyball_core::record::{Deferral, Record, WaitKey};
@@ -102,8 +101,8 @@ pub enum Decision {
 pub struct Decided {
     /// What became of it.
     pub decision: Decision,
-    /// What was asked, if anything.
-    pub request: Option<ActionRequest>,
+    /// What was asked, where the decision does not hold it.
+    request: Option<ActionRequest>,
     /// What shadow policies would have asked, and what would have denied it.
     pub shadows: Vec<Objections>,
     /// When each stage ended, by the local clock.
@@ -123,52 +122,65 @@ pub struct Times {
     pub recorded: Timestamp,
 }
 
+impl Decided {
+    /// One that asks for nothing.
+    #[cfg(test)]
+    pub(crate) fn nothing(decision: Decision) -> Self {
+        Self { decision, request: None, shadows: Vec::new(), times: Times::at(Timestamp::UNIX_EPOCH) }
+    }
+
+    /// What was asked, if anything.
+    pub fn request(&self) -> Option<&ActionRequest> {
+        match &self.decision {
+            Decision::Denied(it) | Decision::Joined(it) | Decision::Deferred(it) => Some(&it.request),
+            Decision::Nothing(_) | Decision::Recorded(_) | Decision::Known => self.request.as_ref(),
+        }
+    }
+}
+
+impl Times {
+    /// One that is over as soon as it began.
+    fn at(began: Timestamp) -> Self {
+        Self { began, mapped: began, judged: began, recorded: began }
+    }
+
+    /// All that memory was asked for was told by then.
+    pub fn ended(&mut self, at: Timestamp) {
+        (self.mapped, self.judged, self.recorded) = (at, at, at);
+    }
+}
+
 impl Engine {
     /// Takes a signal to its end, or to an intent on the ledger.
     pub async fn decide(self: &Arc<Self>, signal: &Signal) -> Decided {
-        let began = self.clock.now();
+        let (began, now) = (self.clock.now(), self.book.now());
         let policies = self.policies.load_full();
-        let proposal = propose(&policies, signal, |target| self.cluster.view(target), self.book.now());
-        for (policy, why) in &proposal.unevaluated {
-            self.telemetry.metrics.expression_failed();
-            tracing::debug!(%policy, signal = %signal.id, %why, "A condition could not be evaluated: it does not match");
-        }
+        let looked = self.decide_at_once(signal, &self.book.history(), &policies, (began, now));
         let mapped = self.clock.now();
-        let shadows = proposal.shadows.into_iter().map(|request| self.shadow(request, &policies)).collect();
-        let mut times = Times { began, mapped, judged: mapped, recorded: mapped };
-        let (decision, request) = match proposal.act {
-            Err(silence) => (Decision::Nothing(silence), None),
-            Ok(request) => (self.ask(request.clone(), &policies, &mut times).await, Some(request)),
+        let Asking { request, shadows, unevaluated } = match looked {
+            Ok(mut decided) => {
+                decided.times.ended(mapped);
+                return decided;
+            }
+            Err(asking) => *asking,
         };
-        times.recorded = self.clock.now();
-        Decided { decision, request, shadows, times }
-    }
-
-    fn shadow(&self, request: ActionRequest, policies: &PolicySet) -> Objections {
-        let reasons = screen_shadow(&request, &self.book.history(), &policies.guardrails, self.book.now());
-        Objections { request, reasons }
-    }
-
-    async fn ask(self: &Arc<Self>, request: ActionRequest, policies: &Arc<PolicySet>, times: &mut Times) -> Decision {
-        if self.known(&request) {
-            return Decision::Known;
-        }
-        if let Some(objections) = self.waits_already(&request, policies) {
-            return Decision::Joined(objections);
-        }
-        let (admittance, judged) = self.consider(request, policies).await;
-        times.judged = judged;
-        match admittance {
+        self.unevaluated(signal, &unevaluated);
+        let (admittance, judged) = self.consider(request.clone(), &policies).await;
+        let decision = match admittance {
             Admittance::Recorded(id) => {
                 self.tell(id);
                 self.start(id);
                 Decision::Recorded(id)
             }
             // While it was considered here, another replica that had the same delivery took it to its end.
-            Admittance::Denied(it) | Admittance::Deferred(it) if self.known(&it.request) => Decision::Known,
+            Admittance::Denied(it) | Admittance::Deferred(it) if known(&self.book.history(), &it.request) => {
+                Decision::Known
+            }
             Admittance::Denied(objections) => Decision::Denied(objections),
             Admittance::Deferred(objections) => self.defer(objections).await,
-        }
+        };
+        let times = Times { began, mapped, judged, recorded: self.clock.now() };
+        Decided { decision, request: Some(request), shadows, times }
     }
 
     /// Both looks and the ledger: the way of every request, be it of a signal, of a waiter or of an undo. Also tells when
@@ -198,26 +210,6 @@ impl Engine {
             }
             Err(PortError::Forbidden(detail)) => forbidden(cleared, detail),
             Err(PortError::Unavailable(detail) | PortError::Unusable(detail)) => unreadable(cleared, detail),
-        }
-    }
-
-    /// Whether this very delivery has led to an intent or a waiter already: a redelivery needs no second record.
-    fn known(&self, request: &ActionRequest) -> bool {
-        let history = self.book.history();
-        let sequence = request.evidence.sequence;
-        let same = |other: &ActionRequest| other.cause == request.cause && other.evidence.sequence == sequence;
-        sequence != 0
-            && (history.delivered_by(&request.cause) == Some(sequence)
-                || history.waiter(&WaitKey::of(request)).is_some_and(|it| same(&it.deferral.request)))
-    }
-
-    /// One waiter per target and policy: a later signal is folded into it, unless something else speaks against it.
-    fn waits_already(&self, request: &ActionRequest, policies: &PolicySet) -> Option<Objections> {
-        let history = self.book.history();
-        let waiter = history.waiter(&WaitKey::of(request))?;
-        match screen(request.clone(), &history, &policies.guardrails, self.book.now()) {
-            Verdict::Deny(_) => None,
-            _ => Some(Objections { request: request.clone(), reasons: waiter.deferral.objections.clone() }),
         }
     }
 

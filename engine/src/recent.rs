@@ -1,9 +1,11 @@
 //! The newest signals, for people who ask whether theirs arrived.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use flyball_core::signal::Signal;
+use flyball_core::id::SignalId;
+use flyball_core::signal::{Signal, TraceContext};
+use flyball_core::workload::Workload;
 use jiff::Timestamp;
 
 /// Signals kept: a screenful several times over.
@@ -13,17 +15,17 @@ const KEPT: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Glimpse {
     /// Its id.
-    pub id: String,
+    pub id: SignalId,
     /// `anomaly` or `rca`.
     pub kind: &'static str,
     /// The publisher's window.
-    pub window_id: String,
+    pub window_id: Arc<str>,
     /// What it is about.
-    pub subject: String,
+    pub subject: Workload,
     /// When it was observed.
     pub observed_at: Timestamp,
     /// Its trace.
-    pub trace: String,
+    pub trace: TraceContext,
 }
 
 /// A ring of the newest signals of this process.
@@ -34,12 +36,12 @@ impl Recent {
     /// Remembers a signal.
     pub fn push(&self, signal: &Signal) {
         let glimpse = Glimpse {
-            id: signal.id.to_string(),
+            id: signal.id.clone(),
             kind: signal.kind.as_str(),
-            window_id: signal.window_id.to_string(),
-            subject: signal.subject.to_string(),
+            window_id: signal.window_id.clone(),
+            subject: signal.subject.clone(),
             observed_at: signal.observed_at,
-            trace: signal.trace.trace_hex(),
+            trace: signal.trace,
         };
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() == KEPT {

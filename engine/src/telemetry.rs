@@ -2,7 +2,7 @@
 //! value into labels and attributes, here and nowhere else; it decides nothing and reads no environment of its own.
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod labels;
 pub mod logs;
 pub mod metrics;
@@ -12,7 +12,7 @@ pub mod trace;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use self::stages::Way;
+pub use self::stages::{Tally, Way};
 
 use self::metrics::Metrics;
 use self::otlp::{BadSetting, Exporter, OtlpError, Settings};

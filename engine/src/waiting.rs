@@ -50,7 +50,7 @@ fn waiters(engine: &Engine) -> Vec<WaitKey> {
 /// Open intents and slots in use: what falls when somebody may go on.
 fn in_use(engine: &Engine) -> usize {
     let history = engine.book.history();
-    history.open().count() + usize::try_from(history.slots(None)).unwrap_or(0)
+    history.open_count() + usize::try_from(history.slots(None)).unwrap_or(0)
 }
 
 /// Returns when less is in use than before.

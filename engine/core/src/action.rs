@@ -145,7 +145,7 @@ impl fmt::Display for Action {
 }
 
 /// What asked for an action.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// A signal, through a policy.
     Signal(SignalId),

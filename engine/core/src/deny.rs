@@ -24,6 +24,13 @@ macro_rules! reasons {
             pub const NUMBERS: &'static [(&'static str, &'static [(&'static str, &'static str)])] =
                 &[ $( (stringify!($name), &[ $( $( (stringify!($field), concat!($($fdoc),+)) ),+ )? ]) ),+ ];
 
+            /// Its place in the list, from 0: fewer than 64, so that a set of reasons is one number.
+            pub fn place(&self) -> u32 {
+                #[derive(Clone, Copy)]
+                enum Place { $( $name ),+ }
+                match self { $( Self::$name { .. } => Place::$name as u32 ),+ }
+            }
+
             /// The fixed word: the same in CLI, API, spans, metrics, Events and docs.
             pub fn label(&self) -> &'static str {
                 match self { $( Self::$name { .. } => stringify!($name) ),+ }

@@ -3,9 +3,11 @@
 mod asked;
 mod contradiction;
 mod intents;
+mod lookup;
 mod needed;
 mod pairs;
 mod shadows;
+mod slots;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +21,9 @@ pub use intents::WHOLE;
 pub use windows::Window;
 
 use crate::chain::Head;
+use crate::deny::NoAction;
 use crate::id::{IntentId, Revision};
-use crate::intent::{Event, Stage};
+use crate::intent::{Event, Intent, Stage};
 use crate::record::{Admission, Deferral, Entry, Folded, Pause, Record, Topic, Verdict, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
@@ -110,17 +113,12 @@ impl History {
                 }
             }
             Record::Folded(notes) => notes.iter().for_each(|it| self.folded(it, at)),
-            Record::Symptom(symptom) => {
-                if self.intents.is_busy(&symptom.target) {
-                    self.symptoms.entry(symptom.target.clone()).or_default().saw(symptom);
-                }
-            }
+            Record::Symptom(symptom) => self.saw(&symptom.target, symptom.observed_at, symptom.cleared),
             Record::Fence => {
-                if let Topic::Intent(id) = entry.topic {
-                    match self.intents.get_mut(id) {
-                        Some(intent) => intent.fenced(entry.head()),
-                        None => self.intents.passed_over(id, entry.head()),
-                    }
+                if let Topic::Intent(id) = entry.topic
+                    && self.intents.change(id, |it| it.fenced(entry.head())).is_none()
+                {
+                    self.intents.passed_over(id, entry.head());
                 }
             }
             Record::Purged { before } => self.purged = self.purged.max(*before),
@@ -142,9 +140,7 @@ impl History {
         let request = &admission.request;
         if let Some(parent) = request.undoes() {
             // An undo bears its policy's name, but uses up no budget and takes no waiter's place.
-            if let Some(parent) = self.intents.get_mut(parent) {
-                parent.undone_by_an_intent();
-            }
+            self.intents.change(parent, Intent::undone_by_an_intent);
         } else {
             self.windows.record(request, admission.adds, at);
             self.waiting.remove(&WaitKey::of(request));
@@ -162,11 +158,12 @@ impl History {
     }
 
     fn happened(&mut self, id: IntentId, event: &Event, entry: &Entry, at: Timestamp) -> Result<(), Contradiction> {
-        let Some(intent) = self.intents.get_mut(id) else {
+        let Some(applied) = self.intents.change(id, |it| it.apply(event, entry.head(), at)) else {
             self.intents.passed_over(id, entry.head());
             return Ok(());
         };
-        intent.apply(event, entry.head(), at).map_err(|illegal| Contradiction::illegal(entry, illegal))?;
+        applied.map_err(|illegal| Contradiction::illegal(entry, illegal))?;
+        let Some(intent) = self.intents.get(id) else { return Ok(()) };
         if let Stage::Closed { outcome, .. } = *intent.stage() {
             let (target, admitted_at) = (intent.request().target.clone(), intent.admitted_at());
             if intent.request().undoes().is_none() {
@@ -185,7 +182,18 @@ impl History {
         Ok(())
     }
 
+    /// A signal about a target whose symptom somebody may wait to see gone.
+    fn saw(&mut self, target: &Workload, observed_at: Timestamp, cleared: bool) {
+        if self.intents.is_busy(target) {
+            self.symptoms.entry(target.clone()).or_default().saw(observed_at, cleared);
+        }
+    }
+
     fn folded(&mut self, note: &Folded, at: Timestamp) {
+        if !matches!(note.verdict, Verdict::Shadow(_)) {
+            let cleared = matches!(note.verdict, Verdict::NoAction(NoAction::NotAnomalous));
+            self.saw(&note.target, note.observed_at, cleared);
+        }
         let Some(policy) = note.policy.clone() else { return };
         match &note.verdict {
             Verdict::Joined(_) => {

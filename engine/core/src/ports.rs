@@ -53,6 +53,10 @@ pub struct Message {
 pub trait Receipted: Send {
     /// Done with: never deliver again. `durable`: wait until the bus has confirmed it.
     fn acknowledge(self: Box<Self>, durable: bool) -> Answer<'static, ()>;
+    /// The same without a wait for the bus, one of many: what cannot be done at once is returned, to be waited for.
+    fn settle(self: Box<Self>) -> Option<Answer<'static, ()>> {
+        Some(self.acknowledge(false))
+    }
     /// Cannot be used: keep it with the dead letters, then acknowledge.
     fn refuse(self: Box<Self>, reason: &str, detail: &str) -> Answer<'static, Result<(), PortError>>;
 }
@@ -69,6 +73,10 @@ pub struct Delivery {
 pub trait Signals: Send + Sync {
     /// The next deliveries, at least one; `None` when there will be no more.
     fn next(&self) -> Answer<'_, Option<Vec<Delivery>>>;
+    /// Returns when what was acknowledged is with the bus, as far as that can be said.
+    fn told(&self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// Whether the bus can be reached.
     fn ready(&self) -> Answer<'_, Result<(), PortError>>;
 }

@@ -9,7 +9,6 @@ use crate::intent::{Intent, Receipt, Stage};
 use crate::merge;
 use crate::outcome::Outcome;
 use crate::plan::Edit;
-use crate::record::Symptom;
 
 /// What was seen of a target's symptoms: only what came after our effect counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +20,9 @@ pub struct Symptoms {
 }
 
 impl Symptoms {
-    pub(crate) fn saw(&mut self, symptom: &Symptom) {
-        let slot = if symptom.cleared { &mut self.cleared_at } else { &mut self.present_at };
-        *slot = (*slot).max(Some(symptom.observed_at));
+    pub(crate) fn saw(&mut self, observed_at: Timestamp, cleared: bool) {
+        let slot = if cleared { &mut self.cleared_at } else { &mut self.present_at };
+        *slot = (*slot).max(Some(observed_at));
     }
 }
 

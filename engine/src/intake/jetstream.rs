@@ -1,9 +1,11 @@
 //! Signals from JetStream: durable pull consumers that all replicas share. Delivery is at least once, in no particular
 //! order; what was received and is not settled is kept from being delivered again for as long as it is worked on.
 
+mod held;
 mod hold;
 mod marks;
 mod receipt;
+mod standing;
 mod streams;
 
 use std::sync::Arc;
@@ -19,17 +21,21 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::trial::{Observer, Trials};
+use super::trial::{Observer, SUSPECT, Trials};
 use crate::nats;
-use hold::{Holds, Place};
+use held::{Came, Place};
+use hold::{Hold, Holds};
 use marks::JetStreamMarks;
 use receipt::JetStreamReceipt;
+use standing::Standing;
 
-/// Deliveries that `next` returns at once: few enough that a batch is decided within one flush of the ledger.
+/// Deliveries that `next` returns at once: few enough that a batch is decided within a fraction of a flush of the ledger.
 const BATCH: usize = 256;
-/// Messages asked for with one request, and kept ready: two batches keep the engine busy while the next request travels, and
-/// are worked off in a fraction of [`streams::ACK_WAIT`].
-const PULL: usize = 2 * BATCH;
+/// Batches that are read ahead.
+const AHEAD: usize = 4;
+/// Messages asked for with one request, and kept ready: enough to keep the engine busy while the next request travels, and
+/// worked off in a fraction of [`streams::ACK_WAIT`].
+const PULL: usize = 8 * BATCH;
 
 /// A stream of somebody else's, whose publishers cannot change their subjects.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -54,8 +60,19 @@ pub struct JetStreamSignals {
 
 /// What is read, and who reads it.
 struct Reading {
-    received: mpsc::Receiver<Delivery>,
+    received: mpsc::Receiver<Vec<Delivery>>,
+    /// Suspects whose turn it is, one at a time.
+    tried: mpsc::Receiver<Delivery>,
+    holds: Arc<Holds>,
     _readers: Vec<AbortOnDropHandle<()>>,
+}
+
+/// Where what is read goes to.
+struct Reader {
+    cluster: Arc<str>,
+    holds: Arc<Holds>,
+    trials: Trials,
+    queue: mpsc::Sender<Vec<Delivery>>,
 }
 
 /// One consumer to read.
@@ -110,15 +127,18 @@ impl Reading {
     fn begin(cluster: &str, sources: &[Source], observer: &Arc<dyn Observer>) -> Option<Self> {
         let context = sources.first()?.context.clone();
         let holds = Arc::new(Holds::new(context.clone()));
-        let (queue, received) = mpsc::channel(BATCH);
-        let (trials, trying) = Trials::open(Arc::new(JetStreamMarks(context)), queue, observer.clone());
+        let ((queue, received), (trial, tried)) = (mpsc::channel(AHEAD), mpsc::channel(1));
+        let (trials, trying) = Trials::open(Arc::new(JetStreamMarks(context)), trial, observer.clone());
         let read = |source: &Source| {
-            AbortOnDropHandle::new(tokio::spawn(read(source.clone(), cluster.into(), holds.clone(), trials.clone())))
+            let reader =
+                Reader { cluster: cluster.into(), holds: holds.clone(), trials: trials.clone(), queue: queue.clone() };
+            AbortOnDropHandle::new(tokio::spawn(reader.read(source.clone())))
         };
         let mut readers: Vec<_> = sources.iter().map(read).collect();
         readers.push(AbortOnDropHandle::new(tokio::spawn(trying)));
-        readers.push(AbortOnDropHandle::new(tokio::spawn(hold::extend(holds))));
-        Some(Self { received, _readers: readers })
+        readers.push(AbortOnDropHandle::new(tokio::spawn(hold::acknowledge(holds.clone()))));
+        readers.push(AbortOnDropHandle::new(tokio::spawn(hold::extend(holds.clone()))));
+        Some(Self { received, tried, holds, _readers: readers })
     }
 }
 
@@ -137,58 +157,91 @@ impl Source {
         messages.messages().await.map_err(|error| error.to_string())
     }
 
-    /// The delivery, and the how-manieth of its message it is. Nothing for a copy of what this process has in hand.
-    fn delivery(&self, holds: &Arc<Holds>, message: jetstream::Message) -> Option<(Delivery, u64)> {
-        let (sequence, published_at, time) = match message.info() {
-            Ok(info) => (info.stream_sequence, nats::timestamp(info.published), info.delivered.unsigned_abs()),
-            Err(error) => {
+    /// The deliveries, each with the how-manieth of its message it is. Those that are copies of what this process has in hand are
+    /// left out.
+    fn deliveries(&self, holds: &Arc<Holds>, messages: Vec<jetstream::Message>) -> Vec<(Delivery, u64)> {
+        let (mut kept, mut came) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+        for jetstream::Message { mut message, .. } in messages {
+            let reply = message.reply.take();
+            let Some((reply, it)) = reply.and_then(|reply| Standing::of(&reply).map(|it| (reply, it))) else {
                 // Without its place it cannot be acknowledged: it comes from no consumer.
-                tracing::warn!(stream = &*self.stream, %error, "a message that is no delivery");
-                return None;
-            }
-        };
-        let place = Place { stream: self.stream.clone(), sequence, published_at };
-        let hold = holds.hold(place, message.reply.clone()?)?;
+                tracing::warn!(stream = &*self.stream, "a message that is no delivery");
+                continue;
+            };
+            let place = Place { sequence: it.sequence, published_at: it.published_at };
+            came.push(Came { place, reply, time: it.time });
+            kept.push((message, it.time));
+        }
+        let held = holds.hold(&self.stream, came);
+        kept.into_iter()
+            .zip(held)
+            .filter_map(|((message, time), hold)| Some(self.delivery(message, time, hold?)))
+            .collect()
+    }
+
+    fn delivery(&self, message: async_nats::Message, time: u64, hold: Hold) -> (Delivery, u64) {
         // A copy of what was settled a moment ago tells nothing of its message.
         let time = if hold.is_copy() { 1 } else { time };
-        let receipt = JetStreamReceipt::new(hold, &message);
-        let message = message.message;
-        let message = Message {
+        let Place { sequence, published_at } = hold.place();
+        let came = Message {
             subject: Some(message.subject.to_string()),
             kind: self.kind.clone(),
             headers: receipt::pairs(message.headers.as_ref()),
-            body: message.payload.into(),
+            body: message.payload.to_vec(),
             sequence,
             published_at,
         };
-        Some((Delivery { message, receipt: Box::new(receipt) }, time))
+        let async_nats::Message { subject, headers, payload: body, .. } = message;
+        (Delivery { message: came, receipt: Box::new(JetStreamReceipt { hold, subject, headers, body }) }, time)
     }
 }
 
-/// Reads one consumer for ever. Readers take turns at the queue, message by message, so that none starves another.
-async fn read(source: Source, cluster: Arc<str>, holds: Arc<Holds>, trials: Trials) {
-    loop {
-        let open = || source.messages();
-        let opened = open.retry(nats::patiently()).notify(|why, pause| {
-            tracing::warn!(stream = &*source.stream, %why, ?pause, "signals cannot be read");
-        });
-        let Ok(mut messages) = opened.await else { continue };
-        while let Some(message) = messages.next().await {
-            match message {
-                Ok(message) => {
-                    let Some((delivery, time)) = source.delivery(&holds, message) else { continue };
-                    let sequence = delivery.message.sequence;
-                    if !trials.pass(delivery, time, || marks::name(&cluster, &source.stream, sequence)).await {
-                        return;
+impl Reader {
+    /// Reads one consumer for ever. Readers take turns at the queue, batch by batch, so that none starves another.
+    async fn read(self, source: Source) {
+        loop {
+            let open = || source.messages();
+            let opened = open.retry(nats::patiently()).notify(|why, pause| {
+                tracing::warn!(stream = &*source.stream, %why, ?pause, "signals cannot be read");
+            });
+            let Ok(messages) = opened.await else { continue };
+            let mut messages = messages.ready_chunks(BATCH);
+            let mut broken = None;
+            while let Some(came) = messages.next().await {
+                let mut good = Vec::with_capacity(came.len());
+                for message in came {
+                    match message {
+                        Ok(message) => good.push(message),
+                        Err(error) => broken = Some(error),
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(stream = &*source.stream, %error, "reading signals begins again");
+                if !self.pass(&source, good).await {
+                    return;
+                }
+                if broken.is_some() {
                     break;
                 }
             }
+            let why = broken.map(|error| error.to_string());
+            tracing::debug!(stream = &*source.stream, why, "reading signals begins again");
+            tokio::time::sleep(nats::RETRY_FIRST).await;
         }
-        tokio::time::sleep(nats::RETRY_FIRST).await;
+    }
+
+    /// False: nobody reads any more.
+    async fn pass(&self, source: &Source, messages: Vec<jetstream::Message>) -> bool {
+        let mut batch = Vec::with_capacity(messages.len());
+        for (delivery, time) in source.deliveries(&self.holds, messages) {
+            if time < SUSPECT {
+                batch.push(delivery);
+                continue;
+            }
+            let sequence = delivery.message.sequence;
+            if !self.trials.pass(delivery, time, || marks::name(&self.cluster, &source.stream, sequence)).await {
+                return false;
+            }
+        }
+        batch.is_empty() || self.queue.send(batch).await.is_ok()
     }
 }
 
@@ -199,10 +252,20 @@ impl Signals for JetStreamSignals {
             if reading.is_none() {
                 *reading = Reading::begin(&self.cluster, &self.sources, &self.observer);
             }
-            let mut batch = Vec::with_capacity(BATCH);
-            match reading.as_mut()?.received.recv_many(&mut batch, BATCH).await {
-                0 => None,
-                _ => Some(batch),
+            let Reading { received, tried, .. } = reading.as_mut()?;
+            tokio::select! {
+                biased;
+                Some(suspect) = tried.recv() => Some(vec![suspect]),
+                batch = received.recv() => batch,
+            }
+        })
+    }
+
+    fn told(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            let holds = self.reading.lock().await.as_ref().map(|it| it.holds.clone());
+            if let Some(holds) = holds {
+                holds.all_left().await;
             }
         })
     }

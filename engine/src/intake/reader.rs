@@ -8,7 +8,7 @@ use flyball_core::ports::Message;
 use flyball_core::signal::{Anomaly, AnomalyKind, RankedCause, Rca, Signal, SignalKind, TraceContext};
 use flyball_core::workload::{Workload, WorkloadKind};
 use flyball_signals::v1::{self, Body};
-use flyball_signals::{Kind, Refusal, RefusalReason};
+use flyball_signals::{Brief, Kind, Refusal, RefusalReason};
 use jiff::{SignedDuration, Timestamp};
 
 /// A publisher's clock may be this far ahead of the stream's; more counts as the stream's time.
@@ -31,14 +31,18 @@ impl Reader {
     /// # Errors
     /// Why it cannot be used, with the field that is wrong.
     pub fn read(&self, message: &Message) -> Result<Signal, Refusal> {
-        let parsed = flyball_signals::parse(&flyball_signals::Message {
+        let sent = flyball_signals::Message {
             subject: message.subject.as_deref(),
             kind: message.kind.as_deref().and_then(Kind::from_token),
             cluster: Some(&self.cluster),
             namespace: Some(&self.namespace),
             headers: &message.headers,
             body: &message.body,
-        })?;
+        };
+        if let Some(usual) = flyball_signals::brief(&sent).and_then(|it| self.usual(it, message)) {
+            return Ok(usual);
+        }
+        let parsed = flyball_signals::parse(&sent)?;
         let namespace = parsed.namespace.as_deref().unwrap_or(&self.namespace);
         let kind = match parsed.workload_kind.as_deref() {
             None => WorkloadKind::Deployment,
@@ -52,8 +56,7 @@ impl Reader {
         let id = SignalId(parsed.id.as_str().into());
         let trace =
             parsed.traceparent.as_deref().and_then(TraceContext::parse).unwrap_or_else(|| TraceContext::derive(&id));
-        let latest = message.published_at.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
-        let observed_at = parsed.time.filter(|at| *at <= latest).unwrap_or(message.published_at);
+        let observed_at = observed(message, parsed.time);
         Ok(Signal {
             subject: target(parsed.body.target_name()),
             service: parsed.body.target_name().into(),
@@ -68,8 +71,43 @@ impl Reader {
         })
     }
 
+    /// The usual signal, as `read` would give it; nothing where there is more to say about it.
+    fn usual(&self, it: Brief<'_>, message: &Message) -> Option<Signal> {
+        let kind = it.workload_kind.as_deref().map_or(Ok(WorkloadKind::Deployment), str::parse).ok()?;
+        let id = SignalId(it.id.as_str().into());
+        let subject = self.target(kind, it.namespace, &it.service);
+        let anomaly = Anomaly { is_anomaly: it.is_anomaly, score: it.score, kind: anomaly_kind(it.anomaly_type) };
+        Some(Signal {
+            service: if *subject.name == *it.service { subject.name.clone() } else { (&*it.service).into() },
+            subject,
+            pod: it.pod.as_deref().map(Arc::from),
+            window_id: (&*it.window_id).into(),
+            kind: SignalKind::Anomaly(anomaly),
+            trace: TraceContext::derive(&id),
+            id,
+            observed_at: observed(message, it.time),
+            expires_at: None,
+            sequence: message.sequence,
+        })
+    }
+
     fn target(&self, kind: WorkloadKind, namespace: &str, service: &str) -> Workload {
         self.aliases.get(service).cloned().unwrap_or_else(|| Workload::new(kind, namespace, service))
+    }
+}
+
+/// What the publisher says, if its clock is not too far ahead of the stream's.
+fn observed(message: &Message, said: Option<Timestamp>) -> Timestamp {
+    let latest = message.published_at.saturating_add(AHEAD).unwrap_or(Timestamp::MAX);
+    said.filter(|at| *at <= latest).unwrap_or(message.published_at)
+}
+
+fn anomaly_kind(kind: v1::AnomalyType) -> AnomalyKind {
+    match kind {
+        v1::AnomalyType::Latency => AnomalyKind::Latency,
+        v1::AnomalyType::Error => AnomalyKind::Error,
+        v1::AnomalyType::Resource => AnomalyKind::Resource,
+        v1::AnomalyType::Other => AnomalyKind::Other,
     }
 }
 
@@ -78,12 +116,7 @@ fn meant(body: &Body, target: impl Fn(&str) -> Workload) -> SignalKind {
         Body::Anomaly(it) => SignalKind::Anomaly(Anomaly {
             is_anomaly: it.is_anomaly,
             score: it.score,
-            kind: match it.anomaly_type {
-                v1::AnomalyType::Latency => AnomalyKind::Latency,
-                v1::AnomalyType::Error => AnomalyKind::Error,
-                v1::AnomalyType::Resource => AnomalyKind::Resource,
-                v1::AnomalyType::Other => AnomalyKind::Other,
-            },
+            kind: anomaly_kind(it.anomaly_type),
         }),
         Body::Rca(it) => SignalKind::Rca(Rca {
             causes: it

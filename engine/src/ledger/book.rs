@@ -11,6 +11,7 @@ use flyball_core::ports::{AppendError, Checkpoint, Clock, Ledger, PortError, She
 use flyball_core::record::{Entry, Record, Topic};
 use jiff::{SignedDuration, Timestamp};
 
+use super::awaited::Awaited;
 use super::folds::{Folds, Milestones};
 use crate::anchor::sum_at;
 use crate::changes;
@@ -39,6 +40,9 @@ pub struct Book {
     journal: RwLock<Journal>,
     milestones: RwLock<Milestones>,
     applied: changes::Sender<Revision>,
+    awaited: Awaited,
+    /// Counts the entries that say something of a symptom.
+    symptoms: changes::Sender<u64>,
     time: Mutex<LedgerTime>,
     /// Why nothing is believed or written any more.
     halted: changes::Sender<Option<String>>,
@@ -75,6 +79,8 @@ impl Book {
             ledger,
             clock,
             applied: changes::Sender::new(folds.history.revision()),
+            awaited: Awaited::default(),
+            symptoms: changes::Sender::new(0),
             history: RwLock::new(folds.history),
             journal: RwLock::new(folds.journal),
             milestones: RwLock::new(folds.milestones),
@@ -168,6 +174,10 @@ impl Book {
             *time = LedgerTime { at: entry.at.max(elapsed(*time, read)), read };
         }
         self.applied.send_replace(entry.revision);
+        self.awaited.reached(entry.revision);
+        if matches!(entry.record, Record::Symptom(_) | Record::Folded(_)) {
+            self.symptoms.send_replace(self.symptoms.get() + 1);
+        }
         Ok(())
     }
 
@@ -235,10 +245,17 @@ impl Book {
         self.applied.subscribe()
     }
 
+    /// Tells each time the fold may have learned something of a symptom.
+    pub fn symptoms(&self) -> changes::Receiver<u64> {
+        self.symptoms.subscribe()
+    }
+
     /// Waits until the fold contains `revision`.
     pub async fn reached(&self, revision: Revision) {
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = self.changes().wait_for(|applied| *applied >= revision).await;
+        if let Some(reached) = self.awaited.wait(revision, || self.applied.get()) {
+            // The sender lives in `self`, so waiting cannot fail.
+            let _ = reached.await;
+        }
     }
 
     /// Appends, and returns when the fold contains it.

@@ -14,6 +14,8 @@ use super::drive::Step;
 pub const POLL: SignedDuration = SignedDuration::from_secs(3);
 /// Never read faster than this, however many hints come.
 const SETTLE: SignedDuration = SignedDuration::from_millis(20);
+/// Nor faster than this because of symptoms: they come with every signal about the target.
+const SYMPTOMS: SignedDuration = SignedDuration::from_secs(1);
 
 impl Engine {
     pub(super) async fn watch(&self, intent: &Intent) -> Step {
@@ -27,7 +29,7 @@ impl Engine {
         loop {
             // The hint is asked for before the read, so that a change right after the read is not slept through.
             let hint = self.cluster.changed(target);
-            let mut changes = self.book.changes();
+            let symptom = self.symptom_comes(intent);
             match self.cluster.sight(target, evicted).await {
                 Ok(seen) => {
                     let now = self.book.now();
@@ -47,7 +49,7 @@ impl Engine {
                 () = self.stopping.cancelled() => return Step::Stop,
                 () = self.clock.sleep(wait) => {}
                 () = hint => self.clock.sleep(SETTLE).await,
-                () = async { while !self.symptom_came(intent, &mut changes).await {} } => {}
+                () = symptom => {}
             }
         }
     }
@@ -70,15 +72,21 @@ impl Engine {
         next.map_or(POLL, |next| next.min(POLL)).max(SETTLE)
     }
 
-    async fn symptom_came(
-        &self,
-        intent: &Intent,
-        changes: &mut crate::changes::Receiver<flyball_core::id::Revision>,
-    ) -> bool {
-        let before = self.book.history().symptoms(&intent.request().target);
-        // The sender lives as long as the book.
-        let _ = changes.changed().await;
-        self.book.history().symptoms(&intent.request().target) != before
+    /// Returns when something new was heard of the target's symptoms; never, where nobody asks for them. From the call on
+    /// nothing is missed.
+    fn symptom_comes(&self, intent: &Intent) -> impl Future<Output = ()> + Send + use<'_> {
+        let asked = intent.request().verify.recovered.is_some();
+        let heard = asked.then(|| self.book.symptoms());
+        let target = intent.request().target.clone();
+        let before = asked.then(|| self.book.history().symptoms(&target));
+        async move {
+            let Some((mut heard, before)) = heard.zip(before) else { return std::future::pending().await };
+            self.clock.sleep(SYMPTOMS).await;
+            while self.book.history().symptoms(&target) == before {
+                // The sender lives as long as the book.
+                let _ = heard.changed().await;
+            }
+        }
     }
 
     async fn conclude(&self, intent: &Intent, verdict: Verification, began: Timestamp) -> Step {

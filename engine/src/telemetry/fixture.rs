@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use super::trace::During;
 
 /// What the publisher sent.
-pub(super) const PUBLISHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+pub(crate) const PUBLISHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-pub(super) fn at(start: i64, end: i64) -> During {
+pub(crate) fn at(start: i64, end: i64) -> During {
     let second = |n| Timestamp::from_second(1_800_000_000 + n).unwrap();
     During::new(second(start), second(end))
 }
 
 /// A signal whose trace is the publisher's.
-pub(super) fn signal() -> Signal {
+pub(crate) fn signal() -> Signal {
     Signal {
         id: SignalId("w:1".into()),
         kind: SignalKind::Rca(Rca { causes: Vec::new(), confidence: 0.9 }),
@@ -33,7 +33,7 @@ pub(super) fn signal() -> Signal {
     }
 }
 
-pub(super) fn request_of(signal: &Signal) -> ActionRequest {
+pub(crate) fn request_of(signal: &Signal) -> ActionRequest {
     ActionRequest {
         policy: PolicyRef { name: "restart-leaking".into(), digest: "d".into() },
         target: signal.subject.clone(),
@@ -56,16 +56,16 @@ pub(super) fn request_of(signal: &Signal) -> ActionRequest {
     }
 }
 
-pub(super) fn request() -> ActionRequest {
+pub(crate) fn request() -> ActionRequest {
     request_of(&signal())
 }
 
-pub(super) fn intent() -> IntentId {
+pub(crate) fn intent() -> IntentId {
     request().id("prod")
 }
 
 /// Stages that ended badly, one span each.
-pub(super) mod moved {
+pub(crate) mod moved {
     use flyball_core::deny::DenyReason;
     use flyball_core::intent::Execution;
     use flyball_core::outcome::Outcome;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use flyball_core::action::ActionRequest;
+use flyball_core::action::{ActionKind, ActionRequest};
 use flyball_core::deny::DenyReason;
 use flyball_core::guardrail::breaker_is_open;
 use flyball_core::intent::{Execution, Intent};
@@ -35,14 +35,42 @@ pub struct Way<'a> {
     pub bus: Option<(&'a str, &'a str)>,
 }
 
+/// Signals by their end: a storm has few, and each is counted once for many.
+#[derive(Debug, Default)]
+pub struct Tally(Vec<(End, Vec<DenyReason>, u64)>);
+
+/// How a signal ended, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    kind: Kind,
+    result: SignalResult,
+    made: Made,
+    reason: Reason,
+    /// The action that guardrails stood against.
+    blocked: Option<ActionKind>,
+}
+
+impl Tally {
+    fn add(&mut self, end: End, reasons: &[DenyReason]) {
+        let same = |it: &DenyReason, other: &DenyReason| it.place() == other.place();
+        let known = self.0.iter_mut().find(|(known, of, _)| {
+            *known == end && of.len() == reasons.len() && of.iter().zip(reasons).all(|(it, other)| same(it, other))
+        });
+        match known {
+            Some((.., count)) => *count += 1,
+            None => self.0.push((end, reasons.to_vec(), 1)),
+        }
+    }
+}
+
 impl Telemetry {
     /// A message went to the dead letters.
     pub fn refused(&self, kind: Option<&str>) {
         self.metrics.signal(kind.map_or(Kind::Unknown, Kind::of), SignalResult::Refused);
     }
 
-    /// A signal has been decided.
-    pub fn decided(&self, signal: &Signal, decided: &Decided, way: Way<'_>, now: Timestamp) {
+    /// A signal has been decided. What is counted goes to `tally`, and is told by `counted`.
+    pub fn decided(&self, signal: &Signal, decided: &Decided, way: Way<'_>, now: Timestamp, tally: &mut Tally) {
         let (kind, times) = (Kind::from(&signal.kind), decided.times);
         let (result, made, reasons) = made(&decided.decision);
         let reason = match &decided.decision {
@@ -52,17 +80,12 @@ impl Telemetry {
         let keep =
             made == Made::Allow || made == Made::Defer || self.tracer.keep(&signal.trace, &signal.subject, reason);
         let exemplar = Some(&signal.trace).filter(|_| keep && self.tracer.is_on());
-        self.metrics.signal(kind, result);
-        self.metrics.decided(kind, made, reason);
         self.metrics.decision_seconds(between(times.began, times.recorded), exemplar);
         self.metrics.signal_age(between(signal.observed_at, now), exemplar);
+        let blocked = decided.request().filter(|_| made == Made::Deny).map(|it| it.action.kind());
+        tally.add(End { kind, result, made, reason, blocked }, reasons);
         for it in &decided.shadows {
             self.metrics.decided(kind, Made::Shadow, Reason::deciding(&it.reasons));
-        }
-        if let (Some(request), Made::Deny) = (&decided.request, made) {
-            for it in reasons {
-                self.metrics.blocked(request.action.kind(), it);
-            }
         }
         if keep {
             let why = Some(reason).filter(|_| made != Made::Allow);
@@ -75,10 +98,21 @@ impl Telemetry {
         }
     }
 
+    /// Tells how many signals came to which end.
+    pub fn counted(&self, tally: Tally) {
+        for (End { kind, result, made, reason, blocked }, reasons, count) in tally.0 {
+            self.metrics.signals(kind, result, count);
+            self.metrics.decisions(kind, made, reason, count);
+            for it in blocked.iter().flat_map(|action| reasons.iter().map(move |it| (*action, it))) {
+                self.metrics.blocks(it.0, it.1, count);
+            }
+        }
+    }
+
     fn spans(&self, signal: &Signal, decided: &Decided, reasons: &[DenyReason], processed: &Processed<'_>) {
         let times = decided.times;
         self.tracer.process(During::new(times.began, times.recorded), processed);
-        let act = match (&decided.decision, &decided.request) {
+        let act = match (&decided.decision, decided.request()) {
             (Decision::Nothing(why), _) => Err(*why),
             (_, Some(request)) => Ok(request.clone()),
             (_, None) => return,
@@ -88,7 +122,7 @@ impl Telemetry {
             signal,
             &Proposal { act, shadows: Vec::new(), unevaluated: Vec::new() },
         );
-        let Some(request) = &decided.request else { return };
+        let Some(request) = decided.request() else { return };
         self.tracer.judge(During::new(times.mapped, times.judged), request, reasons);
         if let Decision::Recorded(id) = decided.decision {
             self.tracer.record(During::new(times.judged, times.recorded), request, id, None);
@@ -149,7 +183,7 @@ impl Telemetry {
     pub fn gauges(&self, engine: &Engine) {
         let now = engine.book.now();
         let history = engine.book.history();
-        self.metrics.intents_open(history.open().count());
+        self.metrics.intents_open(history.open_count());
         self.metrics.pauses_active(history.pauses(now).count());
         self.metrics.queue_depth(engine.undecided.load(Ordering::Relaxed));
         self.metrics.breaker_open(breaker_is_open(&history, &engine.policies.load().guardrails, now));

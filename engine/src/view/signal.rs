@@ -51,12 +51,12 @@ pub struct Seen {
 impl From<Glimpse> for Seen {
     fn from(it: Glimpse) -> Self {
         Self {
-            id: it.id,
+            id: it.id.to_string(),
             kind: it.kind.to_owned(),
-            window_id: it.window_id,
-            subject: it.subject,
+            window_id: it.window_id.to_string(),
+            subject: it.subject.to_string(),
             observed_at: it.observed_at,
-            trace_id: it.trace,
+            trace_id: it.trace.trace_hex(),
         }
     }
 }

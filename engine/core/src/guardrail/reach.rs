@@ -7,8 +7,8 @@ use crate::deny::DenyReason;
 use crate::workload::Workload;
 
 pub(super) fn target_free(scene: &Scene<'_>) -> Result<(), DenyReason> {
-    let open = scene.history.open_on(&scene.request.target);
-    open.first().map_or(Ok(()), |intent| Err(DenyReason::TargetBusy { intent: *intent }))
+    let open = scene.history.first_on(&scene.request.target);
+    open.map_or(Ok(()), |intent| Err(DenyReason::TargetBusy { intent }))
 }
 
 pub(super) fn namespace_slot(scene: &Scene<'_>) -> Result<(), DenyReason> {

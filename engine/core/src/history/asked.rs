@@ -61,16 +61,35 @@ impl History {
         self.intents.open()
     }
 
+    /// How many intents are not closed.
+    pub fn open_count(&self) -> usize {
+        self.intents.open_count()
+    }
+
+    /// Whether an intent on a target is open, or about to be.
+    pub fn is_busy(&self, target: &Workload) -> bool {
+        self.intents.is_busy(target) || self.reserved.values().any(|it| it.request.target == *target)
+    }
+
     /// The open intents on a target, and those about to be.
     pub fn open_on(&self, target: &Workload) -> Vec<IntentId> {
+        self.ids_on(target).collect()
+    }
+
+    /// The first of them.
+    pub fn first_on(&self, target: &Workload) -> Option<IntentId> {
+        self.ids_on(target).next()
+    }
+
+    fn ids_on(&self, target: &Workload) -> impl Iterator<Item = IntentId> {
         let reserved = self.reserved.values().filter(|it| it.request.target == *target).map(|it| it.id);
-        self.intents.open_on(target).chain(reserved).collect()
+        self.intents.open_on(target).chain(reserved)
     }
 
     /// Slots in use: in the cluster, or in one namespace.
     pub fn slots(&self, namespace: Option<&str>) -> u32 {
         let within = |target: &Workload| namespace.is_none_or(|it| *target.namespace == *it);
-        let held = self.open().filter(|it| it.holds_slot() && within(&it.request().target)).count();
+        let held = self.intents.slots().held(namespace);
         let takes = |it: &&Admission| !self.has_slot(&it.request) && within(&it.request.target);
         let reserved = self.reserved.values().filter(takes).count();
         u32::try_from(held + reserved).unwrap_or(u32::MAX)
@@ -79,9 +98,7 @@ impl History {
     /// Slots that the next undos need, in the cluster or in one namespace: actions of which verification failed after their
     /// slot was given back. Whoever is no undo leaves them free.
     pub fn slots_claimed(&self, namespace: Option<&str>) -> u32 {
-        let within = |target: &Workload| namespace.is_none_or(|it| *target.namespace == *it);
-        let claimed = self.open().filter(|it| it.claims_slot() && within(&it.request().target)).count();
-        u32::try_from(claimed).unwrap_or(u32::MAX)
+        u32::try_from(self.intents.slots().claimed(namespace)).unwrap_or(u32::MAX)
     }
 
     /// Whether a request is an undo whose parent still holds its slot.
@@ -90,9 +107,10 @@ impl History {
     }
 
     /// Workloads of a namespace that hold a slot.
-    pub fn under_remediation(&self, namespace: &str) -> impl Iterator<Item = &Workload> {
-        let held = self.open().filter(|it| it.holds_slot()).map(|it| &it.request().target);
-        held.chain(self.reserved.values().map(|it| &it.request.target)).filter(move |it| *it.namespace == *namespace)
+    pub fn under_remediation<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Workload> {
+        let held = self.intents.slots().holders(namespace).filter_map(|id| self.intents.get(id));
+        let reserved = self.reserved.values().map(|it| &it.request.target);
+        held.map(|it| &it.request().target).chain(reserved.filter(move |it| *it.namespace == *namespace))
     }
 
     /// The intent that a signal or a direct call led to. An undo or a step has its own rules.

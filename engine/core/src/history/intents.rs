@@ -13,6 +13,9 @@ use crate::intent::{Intent, Kept};
 use crate::record::Admission;
 use crate::workload::Workload;
 
+use super::lookup::Lookup;
+use super::slots::Slots;
+
 /// Closed intents that are kept whole, for people: some kilobytes each, and more than anybody scrolls.
 pub const WHOLE: usize = 2_000;
 
@@ -24,13 +27,10 @@ pub(super) struct Intents {
     known: BTreeMap<IntentId, Revision>,
     #[serde(with = "super::pairs")]
     whole: BTreeMap<IntentId, Kept>,
-    #[serde(with = "super::pairs")]
-    open: BTreeMap<Workload, Vec<IntentId>>,
+    open: Lookup<Workload, Vec<IntentId>>,
     /// What a cause led to, and the delivery that brought it.
-    #[serde(with = "super::pairs")]
-    causes: BTreeMap<Cause, (IntentId, u64)>,
-    #[serde(with = "super::pairs")]
-    last: BTreeMap<(Workload, ActionKind), (IntentId, Option<Timestamp>)>,
+    causes: Lookup<Cause, (IntentId, u64)>,
+    last: Lookup<Workload, BTreeMap<ActionKind, Last>>,
     /// What is closed, the first that ended first.
     ended: VecDeque<Ended>,
     /// How many of `ended` are no longer whole.
@@ -42,7 +42,11 @@ pub(super) struct Intents {
     /// By an open parent: its undo, which would no longer be whole if the parent did not have to learn how it ended.
     #[serde(with = "super::pairs")]
     awaited: BTreeMap<IntentId, IntentId>,
+    slots: Slots,
 }
+
+/// The newest intent of a kind on a target, and when it ended.
+type Last = (IntentId, Option<Timestamp>);
 
 /// A closed intent in a few words: what it takes to forget it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,8 +67,17 @@ impl Intents {
         self.whole.get(&id).map(Kept::intent)
     }
 
-    pub(super) fn get_mut(&mut self, id: IntentId) -> Option<&mut Intent> {
-        self.whole.get_mut(&id).map(Kept::intent_mut)
+    /// Changes an intent, and counts its slot anew. Nothing where it is not held whole.
+    pub(super) fn change<T>(&mut self, id: IntentId, change: impl FnOnce(&mut Intent) -> T) -> Option<T> {
+        let intent = self.whole.get_mut(&id).map(Kept::intent_mut)?;
+        let changed = change(intent);
+        self.slots.count(intent);
+        Some(changed)
+    }
+
+    /// Who holds a slot, and who wants one.
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     pub(super) fn whole(&self) -> impl Iterator<Item = &Intent> {
@@ -72,16 +85,21 @@ impl Intents {
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Intent> {
-        self.open.values().flatten().filter_map(|id| self.get(*id))
+        self.open.sorted().into_iter().flat_map(|(_, ids)| ids).filter_map(|id| self.get(*id))
     }
 
     pub(super) fn open_on(&self, target: &Workload) -> impl Iterator<Item = IntentId> {
         self.open.get(target).into_iter().flatten().copied()
     }
 
+    /// How many are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.total(Vec::len)
+    }
+
     /// Whether an intent on the target is open.
     pub(super) fn is_busy(&self, target: &Workload) -> bool {
-        self.open.contains_key(target)
+        self.open.contains(target)
     }
 
     pub(super) fn led_to(&self, cause: &Cause) -> Option<(IntentId, u64)> {
@@ -89,7 +107,7 @@ impl Intents {
     }
 
     pub(super) fn last(&self, target: &Workload, kind: ActionKind) -> Option<(IntentId, Option<Timestamp>)> {
-        self.last.get(&(target.clone(), kind)).copied()
+        self.last.get(target)?.get(&kind).copied()
     }
 
     /// The oldest entry that admitted one of them.
@@ -101,10 +119,12 @@ impl Intents {
         let (id, request) = (admission.id, &admission.request);
         self.known.insert(id, revision);
         self.causes.insert(request.cause.clone(), (id, request.evidence.sequence));
-        self.last.insert((request.target.clone(), request.action.kind()), (id, None));
-        self.open.entry(request.target.clone()).or_default().push(id);
+        self.last.or_default(request.target.clone()).insert(request.action.kind(), (id, None));
+        self.open.or_default(request.target.clone()).push(id);
         let head = self.heads.remove(&id).unwrap_or_default();
-        self.whole.insert(id, Kept(Arc::new(Intent::new(admission, head, at))));
+        let intent = Intent::new(admission, head, at);
+        self.slots.count(&intent);
+        self.whole.insert(id, Kept(Arc::new(intent)));
     }
 
     /// Notes that an open intent has ended.
@@ -118,7 +138,7 @@ impl Intents {
                 self.open.remove(&target);
             }
         }
-        if let Some((last, ended)) = self.last.get_mut(&(target.clone(), kind))
+        if let Some((last, ended)) = self.last.get_mut(&target).and_then(|it| it.get_mut(&kind))
             && *last == id
         {
             *ended = Some(at);
@@ -177,9 +197,12 @@ impl Intents {
             if self.causes.get(&cause).is_some_and(|(led_to, _)| *led_to == id) {
                 self.causes.remove(&cause);
             }
-            let last = (target, kind);
-            if self.last.get(&last).is_some_and(|(it, _)| *it == id) {
-                self.last.remove(&last);
+            let Some(kinds) = self.last.get_mut(&target) else { continue };
+            if kinds.get(&kind).is_some_and(|(it, _)| *it == id) {
+                kinds.remove(&kind);
+            }
+            if kinds.is_empty() {
+                self.last.remove(&target);
             }
         }
     }

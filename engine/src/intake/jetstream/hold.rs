@@ -5,162 +5,146 @@
 //! On a link that is longer than the server waits, copies are on their way before the first telling arrives. One of what this
 //! process has in hand says nothing new, and one of what it has just settled is no sign that anybody died of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Context};
-use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::streams::{ACK_WAIT, UNSETTLED};
-use crate::nats;
+use super::held::{Batch, Came, EVERY, Held, Place, Taken};
 
-/// How often held deliveries are looked at. A delivery is told of first between one and two of these after it came, so four in
-/// a wait leave half of it for a telling that is late.
-const EVERY: Duration = Duration::from_millis(ACK_WAIT.as_secs() * 1_000 / 4);
-/// No work on one delivery takes this long: reads and appends end within half a minute each. One that is held longer was
-/// forgotten by its worker, and another replica may do better.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
-/// How long what was settled is known: the acknowledgement goes one way and the last copy came the other, and a link on which
-/// that takes longer answers nothing in time.
-const KNOWN: Duration = nats::ANSWER_TIMEOUT;
-
-/// A message: which stream, which place in it, and when it was stored there. A stream that is made anew gives its places again.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) stream: Arc<str>,
-    pub(super) sequence: u64,
-    pub(super) published_at: Timestamp,
-}
-
-struct InHand {
-    number: u64,
-    since: Instant,
-    reply: Subject,
-}
-
-#[derive(Default)]
-struct Held {
-    next: u64,
-    deliveries: BTreeMap<Place, InHand>,
-    settled: Settled,
-}
-
-/// What was settled a moment ago, oldest first.
-#[derive(Default)]
-struct Settled {
-    order: VecDeque<(Instant, Place)>,
-    known: BTreeSet<Place>,
-}
-
-/// The deliveries of this process that are not settled.
+/// The deliveries of this process that are not settled, and those that were a moment ago.
 pub(super) struct Holds {
     context: Context,
     held: Mutex<Held>,
+    leaving: Mutex<Leaving>,
+    bell: Notify,
+    left: Notify,
 }
 
-/// One of them. Dropping it leaves the delivery to come again.
+/// Acknowledgements that are on their way out: they leave together.
+#[derive(Default)]
+struct Leaving {
+    waiting: Vec<(Arc<Batch>, usize, Subject)>,
+    sending: bool,
+}
+
+/// One delivery in hand. Dropping it leaves it to come again.
 pub(super) struct Hold {
     holds: Arc<Holds>,
     place: Place,
-    number: u64,
-    reply: Subject,
-    is_copy: bool,
+    taken: Taken,
 }
 
-impl Settled {
-    fn insert(&mut self, place: Place, now: Instant) {
-        if self.known.insert(place.clone()) {
-            self.order.push_back((now, place));
-        }
-        self.forget(now);
-    }
-
-    /// All that servers may have unsettled at once is enough to know.
-    fn forget(&mut self, now: Instant) {
-        let most = usize::try_from(UNSETTLED).unwrap_or_default();
-        while self.order.len() > most || self.order.front().is_some_and(|(at, _)| now - *at >= KNOWN) {
-            let Some((_, place)) = self.order.pop_front() else { return };
-            self.known.remove(&place);
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Holds {
     pub(super) fn new(context: Context) -> Self {
-        Self { context, held: Mutex::default() }
+        let (held, leaving) = (Mutex::default(), Mutex::default());
+        Self { context, held, leaving, bell: Notify::new(), left: Notify::new() }
     }
 
-    pub(super) fn context(&self) -> &Context {
-        &self.context
+    /// Holds deliveries that came together. Nothing for a copy of what is in hand: it is left to the delivery that is.
+    pub(super) fn hold(self: &Arc<Self>, stream: &Arc<str>, came: Vec<Came>) -> Vec<Option<Hold>> {
+        let places: Vec<Place> = came.iter().map(|it| it.place).collect();
+        let taken = lock(&self.held).take(stream, came, Instant::now());
+        let hold = |(place, taken)| Hold { holds: self.clone(), place, taken };
+        places.into_iter().zip(taken).map(|(place, taken)| Some(hold((place, taken?)))).collect()
     }
 
-    /// Holds the delivery of a message, whose acknowledgement goes to `reply`. Nothing for a copy of what is in hand: it is left
-    /// to the delivery that is.
-    pub(super) fn hold(self: &Arc<Self>, place: Place, reply: Subject) -> Option<Hold> {
-        let mut held = self.held();
-        if held.deliveries.contains_key(&place) {
-            return None;
+    /// Returns when every acknowledgement has been handed to the server.
+    pub(super) async fn all_left(&self) {
+        loop {
+            let left = self.left.notified();
+            let mut left = std::pin::pin!(left);
+            // From here on nothing that leaves is missed.
+            left.as_mut().enable();
+            let idle = {
+                let leaving = lock(&self.leaving);
+                leaving.waiting.is_empty() && !leaving.sending
+            };
+            if idle {
+                break;
+            }
+            left.await;
         }
-        let (number, now) = (held.next, Instant::now());
-        held.next += 1;
-        held.settled.forget(now);
-        let is_copy = held.settled.known.contains(&place);
-        held.deliveries.insert(place.clone(), InHand { number, since: now, reply: reply.clone() });
-        drop(held);
-        Some(Hold { holds: self.clone(), place, number, reply, is_copy })
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().expect("nothing panics while it holds the deliveries")
-    }
-
-    /// Those that would come again soon. The ones held too long are forgotten here.
-    fn due(&self, now: Instant) -> Vec<Subject> {
-        let mut held = self.held();
-        held.settled.forget(now);
-        held.deliveries.retain(|_, it| now - it.since < LONGEST);
-        let due = held.deliveries.values().filter(|it| now - it.since >= EVERY);
-        due.map(|it| it.reply.clone()).collect()
+        if let Err(error) = self.context.client().flush().await {
+            tracing::debug!(%error, "the last acknowledgements may be lost");
+        }
     }
 }
 
 impl Hold {
-    /// Settles the delivery on the server.
-    pub(super) fn acker(&self) -> Acker {
-        Acker::new(self.holds.context.clone(), Some(self.reply.clone()))
+    pub(super) fn context(&self) -> &Context {
+        &self.holds.context
     }
 
-    pub(super) fn context(&self) -> &Context {
-        self.holds.context()
+    /// Of which stream.
+    pub(super) fn stream(&self) -> &str {
+        self.taken.batch.stream()
     }
 
     /// Of which message.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    pub(super) fn place(&self) -> Place {
+        self.place
     }
 
     /// Whether this process settled another delivery of it a moment ago, and lives.
     pub(super) fn is_copy(&self) -> bool {
-        self.is_copy
+        self.taken.is_copy
     }
 
-    /// Its end has been told to the server.
-    pub(super) fn settled(self) {
-        self.holds.held().settled.insert(self.place.clone(), Instant::now());
+    /// Settles the delivery: its acknowledgement leaves together with others.
+    pub(super) fn settle(self) {
+        let Taken { batch, at, .. } = &self.taken;
+        let Some(reply) = batch.leave(*at) else { return };
+        let mut leaving = lock(&self.holds.leaving);
+        leaving.waiting.push((batch.clone(), *at, reply));
+        if leaving.waiting.len() == 1 {
+            self.holds.bell.notify_one();
+        }
+    }
+
+    /// Settles the delivery, and waits until the server has confirmed it.
+    pub(super) async fn confirmed(self) -> Result<(), async_nats::Error> {
+        let Taken { batch, at, .. } = &self.taken;
+        let Some(reply) = batch.leave(*at) else { return Ok(()) };
+        let confirmed = Acker::new(self.holds.context.clone(), Some(reply)).double_ack().await;
+        batch.left(*at, confirmed.is_ok(), Instant::now());
+        confirmed
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut held = self.holds.held();
-        // What was held too long was forgotten, and may be in hand again.
-        if held.deliveries.get(&self.place).is_some_and(|it| it.number == self.number) {
-            held.deliveries.remove(&self.place);
+        // It says nothing of one that is being acknowledged.
+        self.taken.batch.give_up(self.taken.at, Instant::now());
+    }
+}
+
+/// Sends acknowledgements, until it is dropped. One that is lost costs a redelivery, which the ledger recognises.
+pub(super) async fn acknowledge(holds: Arc<Holds>) {
+    let client = holds.context.client();
+    loop {
+        holds.bell.notified().await;
+        let waiting = {
+            let mut leaving = lock(&holds.leaving);
+            leaving.sending = true;
+            std::mem::take(&mut leaving.waiting)
+        };
+        for (batch, at, reply) in waiting {
+            let sent = client.publish(reply, "".into()).await;
+            if let Err(error) = &sent {
+                tracing::debug!(%error, "an acknowledgement was not sent");
+            }
+            batch.left(at, sent.is_ok(), Instant::now());
         }
+        lock(&holds.leaving).sending = false;
+        holds.left.notify_waiters();
     }
 }
 
@@ -170,38 +154,13 @@ pub(super) async fn extend(holds: Arc<Holds>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let now = ticks.tick().await;
-        for reply in holds.due(now) {
+        let due = lock(&holds.held).due(now);
+        for reply in due {
             let acker = Acker::new(holds.context.clone(), Some(reply));
             if let Err(error) = acker.ack_with(AckKind::Progress).await {
                 tracing::debug!(%error, "deliveries cannot be held");
                 break;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(sequence: u64) -> Place {
-        Place { stream: "S".into(), sequence, published_at: Timestamp::UNIX_EPOCH }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_settled_is_known_for_a_while_and_no_more_than_can_be_unsettled() {
-        let mut settled = Settled::default();
-        settled.insert(place(1), Instant::now());
-        let nearly = KNOWN.mul_f32(0.9);
-        tokio::time::advance(nearly).await;
-        settled.insert(place(2), Instant::now());
-        assert!(settled.known.contains(&place(1)));
-        tokio::time::advance(KNOWN.saturating_sub(nearly)).await;
-        settled.forget(Instant::now());
-        assert!(!settled.known.contains(&place(1)) && settled.known.contains(&place(2)));
-        let most = u64::try_from(UNSETTLED).unwrap();
-        (3..most + 4).for_each(|it| settled.insert(place(it), Instant::now()));
-        assert_eq!((settled.known.len(), settled.order.len()), (20_000, 20_000));
-        assert!(!settled.known.contains(&place(3)) && settled.known.contains(&place(4)));
     }
 }

@@ -1,13 +1,13 @@
 //! Settling a delivery: an acknowledgement, or a dead letter and then an acknowledgement.
 
-use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::Bytes;
 use flyball_core::ports::{Answer, PortError, Receipted};
 
-use super::hold::{Hold, Place};
+use super::held::Place;
+use super::hold::Hold;
 use super::streams::{REFUSED, REFUSED_SUBJECT};
 
 const REASON: &str = "Flyball-Refused-Reason";
@@ -28,18 +28,13 @@ const LONGEST_DETAIL: usize = 1024;
 
 /// How one delivery is settled. It keeps what a dead letter needs: the bytes are shared with the message, not copied.
 pub(super) struct JetStreamReceipt {
-    hold: Hold,
-    subject: Subject,
-    headers: Option<HeaderMap>,
-    body: Bytes,
+    pub(super) hold: Hold,
+    pub(super) subject: Subject,
+    pub(super) headers: Option<HeaderMap>,
+    pub(super) body: Bytes,
 }
 
 impl JetStreamReceipt {
-    pub(super) fn new(hold: Hold, message: &jetstream::Message) -> Self {
-        let (subject, headers, body) = (message.subject.clone(), message.headers.clone(), message.payload.clone());
-        Self { hold, subject, headers, body }
-    }
-
     async fn put_aside(self, reason: String, detail: String) -> Result<(), PortError> {
         let subject = format!("{REFUSED_SUBJECT}{reason}");
         let ours = self.why(&reason, &detail);
@@ -55,7 +50,7 @@ impl JetStreamReceipt {
             sent => sent,
         };
         sent.map_err(|error| PortError::Unavailable(format!("a dead letter was not stored: {error}")))?;
-        acknowledged(self.hold, false).await;
+        self.hold.settle();
         Ok(())
     }
 
@@ -67,7 +62,7 @@ impl JetStreamReceipt {
     /// Our headers. The id makes a dead letter that is sent twice one.
     fn why(&self, reason: &str, detail: &str) -> HeaderMap {
         let mut ours = HeaderMap::new();
-        let Place { stream, sequence, .. } = self.hold.place();
+        let (stream, Place { sequence, .. }) = (self.hold.stream(), self.hold.place());
         let id = format!("{stream}:{sequence}");
         let sequence = sequence.to_string();
         let pairs = [
@@ -92,6 +87,11 @@ impl Receipted for JetStreamReceipt {
         Box::pin(acknowledged(self.hold, durable))
     }
 
+    fn settle(self: Box<Self>) -> Option<Answer<'static, ()>> {
+        self.hold.settle();
+        None
+    }
+
     fn refuse(self: Box<Self>, reason: &str, detail: &str) -> Answer<'static, Result<(), PortError>> {
         let reason = token(reason);
         let detail: String = detail.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
@@ -102,12 +102,13 @@ impl Receipted for JetStreamReceipt {
 
 /// One that is lost costs a redelivery, which the ledger recognises: it is not worth waiting or failing for.
 async fn acknowledged(hold: Hold, durable: bool) {
-    let acker = hold.acker();
-    let done = if durable { acker.double_ack().await } else { acker.ack().await };
-    if let Err(error) = done {
-        tracing::debug!(sequence = hold.place().sequence, %error, "an acknowledgement was not confirmed");
+    if !durable {
+        return hold.settle();
     }
-    hold.settled();
+    let sequence = hold.place().sequence;
+    if let Err(error) = hold.confirmed().await {
+        tracing::debug!(sequence, %error, "an acknowledgement was not confirmed");
+    }
 }
 
 /// A word that can be a token of a subject.
@@ -146,7 +147,8 @@ fn merged(original: Option<&HeaderMap>, ours: &HeaderMap) -> HeaderMap {
 
 /// Headers as pairs, sorted by name: the client keeps them in no order.
 pub(super) fn pairs(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
-    let all = headers.into_iter().flat_map(HeaderMap::iter);
+    let Some(headers) = headers else { return Vec::new() };
+    let all = headers.iter();
     let mut pairs: Vec<_> = all
         .flat_map(|(name, values)| values.iter().map(|value| (name.to_string(), value.as_str().to_owned())))
         .collect();
