@@ -187,14 +187,10 @@ fn syntax(text: &str, errors: &cel::ParseErrors) -> Wrong {
     let first = errors.errors.first();
     let message = first.map_or_else(|| "it cannot be read".to_owned(), |it| it.msg.clone());
     let place = first.map_or((1, 1), |it| it.pos);
-    let line_start = |line: isize| {
-        let above = usize::try_from(line - 1).unwrap_or(0);
-        text.split_inclusive('\n').take(above).map(str::len).sum::<usize>()
-    };
-    let at = (line_start(place.0) + usize::try_from(place.1 - 1).unwrap_or(0)).min(text.len());
-    Wrong {
-        message,
-        hint: "see docs/policies.md for what an expression may say".into(),
-        at: at..(at + 1).min(text.len()),
-    }
+    let [above, before] = [place.0, place.1].map(|it| usize::try_from(it - 1).unwrap_or(0));
+    let line = text.split_inclusive('\n').take(above).map(str::len).sum::<usize>();
+    // A column counts letters.
+    let mut letters = text[line..].char_indices().map(|(at, _)| line + at).skip(before);
+    let mut next = || letters.next().unwrap_or(text.len());
+    Wrong { message, hint: "see docs/policies.md for what an expression may say".into(), at: next()..next() }
 }

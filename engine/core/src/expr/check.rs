@@ -40,10 +40,8 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     pub(super) fn wrong(&self, node: &IdedExpr, message: impl Into<String>, hint: impl Into<String>) -> Wrong {
-        let byte = |letter: u32| {
-            let from = usize::try_from(letter).unwrap_or(usize::MAX);
-            self.text.char_indices().nth(from).map_or(self.text.len(), |(at, _)| at)
-        };
+        // Bytes, and each stop is a last one: of a quote, a bracket or a word, which are never longer than one.
+        let byte = |at: u32| usize::try_from(at).map_or(self.text.len(), |at| at.min(self.text.len()));
         let (start, stop) = self.span(node).unwrap_or((0, 0));
         let at = byte(start)..byte(stop.saturating_add(1));
         Wrong { message: message.into(), hint: hint.into(), at }
@@ -52,7 +50,7 @@ impl Source<'_> {
     /// A node knows only where its operator stands: what it joins is around that.
     fn span(&self, node: &IdedExpr) -> Option<(u32, u32)> {
         // Of a selection it is the dot.
-        let field = if let Expr::Select(it) = &node.expr { it.field.chars().count() } else { 0 };
+        let field = if let Expr::Select(it) = &node.expr { it.field.len() } else { 0 };
         let wide = |(start, stop): (u32, u32)| (start, stop.saturating_add(u32::try_from(field).unwrap_or(u32::MAX)));
         let mut span = self.places.offset_for(node.id).map(wide);
         let _ = each_child(node, &mut |child| {

@@ -56,18 +56,21 @@ impl Source {
             fault.column += (quote + letters) as u64;
             return fault;
         }
-        let mut left = letters;
-        for (number, text) in self.text.lines().enumerate().skip(line) {
-            let (indent, words) = (text.chars().count() - text.trim_start().chars().count(), text.trim());
-            if !value.contains(words) {
+        // What the lines are joined by is not known: each is looked for in what is left of the value.
+        let sought = value.char_indices().nth(letters).map_or(value.len(), |(at, _)| at);
+        let mut read = 0;
+        for (number, text) in self.text.lines().enumerate().skip(line).filter(|(_, text)| !text.trim().is_empty()) {
+            let words = text.trim();
+            let Some(between) = value[read..].find(words) else { break };
+            let from = read + between;
+            read = from + words.len();
+            let within = value[from..sought.clamp(from, read)].chars().count();
+            let indent = text.chars().take_while(|it| it.is_whitespace()).count();
+            (fault.line, fault.column) = (self.above + number as u64 + 1, (indent + within + 1) as u64);
+            fault.text = text.chars().take(SHOWN_CHARACTERS).collect();
+            if sought <= read {
                 break;
             }
-            if left < words.chars().count() {
-                (fault.line, fault.column) = (self.above + number as u64 + 1, (indent + left + 1) as u64);
-                fault.text = text.chars().take(SHOWN_CHARACTERS).collect();
-                break;
-            }
-            left = left.saturating_sub(words.chars().count() + 1);
         }
         fault
     }

@@ -78,9 +78,38 @@ fn an_expression_answers() {
         ("signal.causes.exists(c, c.cause == 'gc' && c.probability < 0.5)", leak(), "true"),
         ("signal.causes.all(c, c.probability > 0.5)", leak(), "false"),
         ("signal.confidence >= 0.8 ? signal.causes.size() == 2 : false", leak(), "true"),
+        // What an expression binds hides what has the same name.
+        ("[{'size': 1}].exists(cause, cause.size == 1)", latency(), "true"),
+        ("true && !(signal.service.matches('^b') || false)", latency(), "true"),
     ] {
         assert_eq!(answer(text, &signal, Some(&target)), expected, "{text}");
     }
+}
+
+#[test]
+fn every_field_is_what_it_is_called() {
+    let target = TargetView { updated: 4, available: 2, ..view(3) };
+    let pod = |signal: Signal| Signal { pod: Some("cart-1".into()), ..signal };
+    for (text, signal) in [
+        ("signal.id == 's1' && signal.kind == 'anomaly'", latency()),
+        ("signal.namespace == 'shop' && signal.name == 'cart' && signal.workloadKind == 'Deployment'", latency()),
+        ("signal.windowId == 'w1' && signal.isAnomaly", latency()),
+        ("signal.pod == 'cart-1'", pod(latency())),
+        ("signal.kind == 'rca' && cause.name == 'cart' && cause.namespace == 'shop'", leak()),
+        ("target.kind == 'Deployment' && target.name == 'cart' && target.namespace == 'shop'", latency()),
+        ("target.replicas.desired == 3 && target.replicas.updated == 4", latency()),
+        ("target.replicas.ready == 1 && target.replicas.available == 2", latency()),
+    ] {
+        assert_eq!(answer(text, &signal, Some(&target)), "true", "{text}");
+    }
+}
+
+#[test]
+fn an_expression_is_its_text() {
+    let read = |text: &str| Expression::read(text, About::Anomaly).unwrap();
+    assert_eq!(read("signal.score > 0.5"), read("signal.score > 0.5"));
+    assert_ne!(read("signal.score > 0.5"), read("signal.score > 0.50"));
+    assert_eq!(format!("{:?}", read("signal.isAnomaly")), "Expression(\"signal.isAnomaly\")");
 }
 
 #[test]
@@ -104,12 +133,16 @@ fn an_expression_that_means_nothing_is_refused_with_its_place() {
         ("target.replicas.wanted > 1", latency(), "wanted", "no field `wanted`", ""),
         ("true || signal.score > 'high'", latency(), "signal.score > 'high'", "no matching overload", "doubles"),
         ("signal.score + 1 > 2", latency(), "", "Unsupported binary operator", "double(x)"),
+        ("(true || signal.score > 'a') ? true : false", latency(), "signal.score > 'a'", "no matching overload", ""),
+        ("signal.causes.exists(c, d.cause == 'gc')", leak(), "d", "there is no `d` here", "one of signal"),
+        ("now.year > 1", latency(), "now.year > 1", "no matching overload", ""),
         ("signal.score", latency(), "signal.score", "not true or false", ""),
         ("signal.score > nope(1)", latency(), "", "nope", ""),
         ("signal.score >", latency(), "", "", "docs/policies.md"),
         ("", latency(), "", "", ""),
         ("signal.service.matches('a' + 'b')", latency(), "'a' + 'b'", "needs a pattern in quotes", ""),
         ("signal.service.matches('(')", latency(), "'('", "this is no pattern", ""),
+        ("true && !signal.service.matches('(')", latency(), "'('", "this is no pattern", ""),
         ("signal.service.matches('(a{1,500}){1,500}')", latency(), "", "this is no pattern", "modest size"),
     ] {
         let wrong = Expression::read(text, about(&kind)).expect_err(text);
@@ -118,6 +151,55 @@ fn an_expression_that_means_nothing_is_refused_with_its_place() {
         let found = &text[wrong.at.clone()];
         assert!(place.is_empty() || found.contains(place), "{text}: `{found}` of {wrong:?}");
     }
+}
+
+#[test]
+fn what_the_parser_stumbles_on_is_shown_to_the_letter() {
+    for (text, before, found) in [
+        ("true && ~ true", "true && ", "~"),
+        ("true &&\n  true ~ true", "true &&\n  true ", "~"),
+        ("true &&\n  true &&\n)", "true &&\n  true &&\n", ")"),
+        ("true &&\n  true &&", "true &&\n  true &&", ""),
+        ("'größe€' ~ 'größe€'", "'größe€' ", "~"),
+        ("'€' == 'ß' &&\n  '€' ~ 'ß'", "'€' == 'ß' &&\n  '€' ", "~"),
+        ("true && €", "true && ", "€"),
+        ("'größe€' == nothing && true", "'größe€' == ", "nothing"),
+        ("true && signal.score > '€' && true", "true && ", "signal.score > '€'"),
+    ] {
+        let wrong = Expression::read(text, About::Anomaly).expect_err(text);
+        assert_eq!((&text[..wrong.at.start], &text[wrong.at.clone()]), (before, found), "{text}");
+    }
+}
+
+/// An unoptimised build needs more stack for the longest chain than a test has; a release needs a fifth of a worker's.
+#[test]
+fn what_is_just_short_and_shallow_enough_is_read() {
+    let roomy = std::thread::Builder::new().stack_size(16 << 20);
+    roomy.spawn(the_most_is_read_and_one_more_is_not).unwrap().join().unwrap();
+}
+
+fn the_most_is_read_and_one_more_is_not() {
+    let operators = |all: usize| format!("1{} > 2", "+1".repeat(all - 1));
+    let nested = |deep: usize| format!("{}1 != 2{}", "(".repeat(deep), ")".repeat(deep));
+    let steps = |more: usize| {
+        let (outer, list) = (vec!["1"; 43].join(","), vec!["1"; more].join(","));
+        format!("[{outer}].all(a, signal.causes.all(b, b == b)) && [{list}].size() > 0")
+    };
+    for (most, over, at, message) in [
+        (format!("{:2048}", "true"), format!("{:2049}", "true"), None, "2049 bytes, more than the 2048"),
+        (operators(128), operators(129), Some(258..259), "more than 128 operators"),
+        (nested(24), nested(25), Some(24..25), "nested more than 24 deep"),
+        ("!".repeat(24) + "true", "!".repeat(25) + "true", Some(24..25), "nested more than 24 deep"),
+        (steps(297), steps(298), None, "20001 steps, more than the 20000"),
+    ] {
+        Expression::read(&most, About::Rca).unwrap_or_else(|wrong| panic!("{most}: {wrong:?}"));
+        let wrong = Expression::read(&over, About::Rca).expect_err(&over);
+        assert!(wrong.message.contains(message), "{over}: {wrong:?}");
+        assert!(at.is_none_or(|at| wrong.at == at), "{over}: {wrong:?}");
+    }
+    // What is closed nests nothing, and what was negated before neither.
+    assert_eq!(answer(&["!(true)"; 32].join(" && "), &latency(), None), "false");
+    assert_eq!(answer(&["!false"; 32].join(" && "), &latency(), None), "true");
 }
 
 #[test]

@@ -148,6 +148,20 @@ fn what_cannot_match_is_refused() {
         "  match:\n    signal: rca\n    when: >-\n      signal.confidence > 0.5 &&\n      nothing == 1",
         "11:7 there is no `nothing` here…",
     );
+    for (form, lines, place) in [
+        (">-", "true && nothing == 1", "11:15 there is no `nothing`…"),
+        (">-", "\n      true && nothing == 1", "12:15 there is no `nothing`…"),
+        ("|", "\n      true &&\n      true && nothing == 1", "13:15 there is no `nothing`…"),
+        (">-", "'ü' == nothing &&\n      true", "11:14 there is no `nothing`…"),
+        (">-", "'ü' == 'ü' &&\n      'ü' == 'ü' && nothing == 1", "12:21 there is no `nothing`…"),
+        (">-", "signal.confidence >", "11:26 Syntax error…"),
+        ("|", "signal.confidence >\n", "11:26 Syntax error…"),
+        ("|", "nothing == 1 &&\n      true", "11:7 there is no `nothing`…"),
+    ] {
+        let when =
+            format!("  match:\n    signal: rca\n    when: {form}\n      signal.confidence > 0.5 &&\n      {lines}");
+        check("  match: {signal: rca, causes: [leak]}", &when, place);
+    }
     let guards = "guardrails: {cooldown: 10m}";
     check(
         guards,
