@@ -65,8 +65,8 @@ pub fn inverse(before: &Value, patch: &Value) -> Value {
     let Value::Object(fields) = patch else { return before.clone() };
     let back = fields.iter().map(|(key, set)| {
         let old = before.get(key).unwrap_or(&Value::Null);
-        let both_maps = set.is_object() && (old.is_object() || old.is_null());
-        (key.clone(), if both_maps { inverse(old, set) } else { old.clone() })
+        let map = old.is_object() || old.is_null();
+        (key.clone(), if map { inverse(old, set) } else { old.clone() })
     });
     Value::Object(back.collect())
 }
@@ -208,6 +208,13 @@ mod tests {
         assert_eq!(back, json!({"annotations": {"ours": null}, "replicas": null}));
         let meanwhile = json!({"labels": {}, "annotations": {"ours": "1", "theirs": "2"}, "replicas": 3});
         assert_eq!(apply(&meanwhile, &back), json!({"labels": {}, "annotations": {"theirs": "2"}}));
+    }
+
+    #[test]
+    fn an_inverse_gives_back_what_a_map_has_taken_the_place_of() {
+        for (old, new) in [(json!(1), json!({"b": 2})), (json!([1]), json!({})), (json!({"b": 2}), json!(1))] {
+            assert_eq!(inverse(&json!({"a": old}), &json!({"a": new})), json!({"a": old}), "{old} {new}");
+        }
     }
 
     #[test]

@@ -120,7 +120,8 @@ fn words_left(path: String, words: Vec<&str>, known: &mut BTreeMap<String, Range
 fn path(node: &IdedExpr) -> Option<String> {
     match &node.expr {
         Expr::Ident(name) => Some(name.clone()),
-        Expr::Select(it) if !it.test => Some(format!("{}.{}", path(&it.operand)?, it.field)),
+        // `has(a.b)` as well: it is true or false, so what compares it with a word or a number never holds anyway.
+        Expr::Select(it) => Some(format!("{}.{}", path(&it.operand)?, it.field)),
         _ => None,
     }
 }

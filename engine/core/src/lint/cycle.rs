@@ -29,7 +29,7 @@ fn back_to(start: usize, next: &[Vec<usize>]) -> Option<Vec<usize>> {
         for &to in next[at].iter().filter(|to| **to >= start) {
             if to == start {
                 let mut path = vec![at];
-                while let Some(before) = came_from[*path.last()?].filter(|_| *path.last().unwrap_or(&start) != start) {
+                while let Some(before) = came_from[*path.last()?] {
                     path.push(before);
                 }
                 path.reverse();

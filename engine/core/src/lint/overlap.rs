@@ -28,8 +28,8 @@ pub(super) fn hidden(policies: &[&Policy]) -> Vec<Finding> {
 /// Pairs of policies that undo each other where both are about the same workloads.
 pub(super) fn opposites(policies: &[&Policy]) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (at, one) in policies.iter().enumerate() {
-        for other in &policies[at + 1..] {
+    for (at, other) in policies.iter().enumerate() {
+        for one in &policies[..at] {
             let targets = |a: &[Arc<str>], b: &[Arc<str>]| patterns_meet(a, b);
             let same = targets(&one.matches.namespaces, &other.matches.namespaces)
                 && targets(&one.matches.services, &other.matches.services);

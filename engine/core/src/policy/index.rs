@@ -89,10 +89,8 @@ impl Index {
             }
         }
         found.extend(&self.scanned[usize::from(matches!(signal.kind, SignalKind::Rca(_)))]);
-        if found.len() > 1 {
-            found.sort_unstable();
-            found.dedup();
-        }
+        found.sort_unstable();
+        found.dedup();
         found
     }
 
