@@ -1,19 +1,23 @@
 //! What `lint` finds: one policy a line, as in `propose`, and the findings by rule and policy.
 
-use flyball_core::lint::{RULES, lint};
+use flyball_core::lint::{Finding, RULES, lint};
 
 use crate::propose::set;
 
 const REST: &str = "action: {restart: {}}; guardrails: {cooldown: 7m}; verify: {onFailure: escalate}";
 
-fn check(policies: &str, expected: &[&str]) {
+fn found(policies: &str) -> Vec<Finding> {
     let lines: Vec<String> = policies
         .lines()
         .map(str::trim)
         .filter(|it| !it.is_empty())
         .map(|it| if it.contains(" | ") { it.to_owned() } else { format!("{it} | {REST}") })
         .collect();
-    let found = lint(&set(&lines.join("\n")));
+    lint(&set(&lines.join("\n")))
+}
+
+fn check(policies: &str, expected: &[&str]) {
+    let found = found(policies);
     for it in &found {
         assert!(RULES.iter().any(|(rule, _)| *rule == it.rule), "{} is a rule of the list", it.rule);
         assert!(it.source.starts_with("p.yaml:"), "{it}");
@@ -30,6 +34,23 @@ fn nothing_is_found_where_nothing_is_wrong() {
 }
 
 #[test]
+fn a_finding_reads_like_a_fault() {
+    let told = found("a enforce 0 {signal: rca}")[0].to_string();
+    let expected = "\
+note[unindexed]: a: it names no cause, type, namespace or service exactly, so it costs every signal some 30 ns
+ --> p.yaml:3
+  = hint: name what it is about: `causes`, `types`, `namespaces` or `services` without `*`";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn findings_stand_in_the_order_of_the_policies() {
+    let never = "{signal: anomaly, types: [error], when: \"false\"}";
+    check(&format!("a enforce 9 {{signal: rca}}\nb enforce 0 {never}"), &["note unindexed a", "error never b"]);
+    check(&format!("a enforce 9 {never}\nb enforce 0 {{signal: rca}}"), &["error never a", "note unindexed b"]);
+}
+
+#[test]
 fn a_policy_behind_one_that_matches_all_of_it_is_unreachable() {
     check(
         "a enforce 9 {signal: rca, causes: [leak, gc]}\nb enforce 0 {signal: rca, causes: [gc]}",
@@ -43,6 +64,26 @@ fn a_policy_behind_one_that_matches_all_of_it_is_unreachable() {
     check("a shadow 9 {signal: rca, causes: [gc]}\nb enforce 0 {signal: rca, causes: [gc]}", &[]);
     let narrower = "a enforce 9 {signal: rca, causes: [gc], when: signal.confidence > 0.9}\nb enforce 0 {signal: rca, causes: [gc]}";
     check(narrower, &["note shadowed b"]);
+    for (first, expected) in [
+        (", when: signal.confidence > 0.9", "error unreachable b"),
+        (", when: signal.confidence > 0.8", "note shadowed b"),
+        ("", "error unreachable b"),
+    ] {
+        let policies = format!(
+            "a enforce 9 {{signal: rca, causes: [gc]{first}}}
+             b enforce 0 {{signal: rca, causes: [gc], when: signal.confidence > 0.9}}"
+        );
+        check(&policies, &[expected]);
+    }
+    // Whoever names no word may be about any.
+    for (first, second) in [
+        ("signal: anomaly, minScore: 0.9, namespaces: [shop]", "signal: anomaly, types: [error]"),
+        ("signal: anomaly, types: [error]", "signal: anomaly, namespaces: [shop]"),
+        ("signal: rca, minProbability: 0.9, namespaces: [shop]", "signal: rca, causes: [gc]"),
+        ("signal: rca, causes: [gc]", "signal: rca, namespaces: [shop]"),
+    ] {
+        check(&format!("a enforce 9 {{{first}}}\nb enforce 0 {{{second}}}"), &["note shadowed b"]);
+    }
     check(
         "a enforce 9 {signal: anomaly, types: [error], namespaces: [\"erp-*\"]}
          b enforce 0 {signal: anomaly, types: [error], namespaces: [erp-eu]}
@@ -68,6 +109,23 @@ fn policies_that_undo_each_other_are_told() {
     check(&both(", namespaces: [shop]"), &["warning opposite down"]);
     let apart = both(", namespaces: [shop]").replace("[latency]", "[latency], namespaces: [erp]");
     check(&apart, &[]);
+    let patch = "patch: {merge: {spec: {template: {metadata: {annotations: {a: b}}}}}}";
+    for (one, other, expected) in [
+        ("scale: {to: 2}", "scale: {to: 3}", &["warning opposite a"][..]),
+        ("scale: {to: 2}", "scale: {to: 2}", &[]),
+        ("scale: {by: 2}", "scale: {by: 3}", &[]),
+        (patch, "rollback: {}", &["warning opposite a"]),
+        ("rollback: {}", patch, &["warning opposite a"]),
+        (patch, patch, &[]),
+        ("restart: {}", "rollback: {}", &[]),
+    ] {
+        let rest = "guardrails: {cooldown: 7m}; verify: {onFailure: undo}";
+        let policies = format!(
+            "a enforce 0 {{signal: anomaly, types: [latency]}} | action: {{{one}}}; {rest}
+             b enforce 0 {{signal: anomaly, types: [other]}} | action: {{{other}}}; {rest}"
+        );
+        check(&policies, expected);
+    }
 }
 
 #[test]
@@ -76,7 +134,9 @@ fn policies_that_feed_each_other_are_told_once() {
     let b = format!("b enforce 0 {{signal: anomaly, types: [latency]}} | {REST}; raises: [{{rca: slow}}]");
     let c = format!("c enforce 0 {{signal: rca, causes: [slow]}} | {REST}");
     check(&format!("{a}\n{b}\n{c}"), &[]);
-    check(&format!("{a}\n{b}\n{c}; raises: [{{rca: leak}}]"), &["warning cycle a"]);
+    let all = format!("{a}\n{b}\n{c}; raises: [{{rca: leak}}]");
+    check(&all, &["warning cycle a"]);
+    assert_eq!(found(&all)[0].message, "its action raises what it acts on: a -> b -> c -> a");
     check(
         &c.replace("[slow]", "[slow, leak]").replace("escalate}", "escalate}; raises: [{rca: slow}]"),
         &["warning cycle c"],
@@ -93,6 +153,16 @@ fn a_condition_that_contradicts_itself_is_told() {
         "signal.service == 'a' && signal.service in ['b', 'c']",
         "false",
         "target.replicas.desired > 3 && target.replicas.desired == 3",
+        "target.replicas.desired >= 4 && target.replicas.desired <= 3",
+        // The narrower end counts, whichever stands first and whether it is among the numbers or not.
+        "signal.score >= 3 && signal.score > 3 && signal.score <= 3",
+        "signal.score > 3 && signal.score >= 3 && signal.score <= 3",
+        "signal.score <= 3 && signal.score < 3 && signal.score >= 3",
+        "signal.score < 3 && signal.score <= 3 && signal.score >= 3",
+        "signal.score > 1 && signal.score >= 5 && signal.score < 4",
+        "signal.score >= 5 && signal.score > 1 && signal.score < 4",
+        "signal.score < 9 && signal.score <= 2 && signal.score > 3",
+        "signal.score <= 2 && signal.score < 9 && signal.score > 3",
     ] {
         check(&when(anomaly, never), &["error never a"]);
     }
@@ -100,8 +170,18 @@ fn a_condition_that_contradicts_itself_is_told() {
         "signal.score >= 0.8",
         "signal.score < 0.9 || signal.score > 0.95",
         "signal.service in ['a', 'b'] && signal.service == 'b'",
+        "true && signal.score > 0.9",
+        "signal.score > 3 && signal.score < 5",
+        "signal.score >= 3 && signal.score <= 3",
     ] {
         check(&when(anomaly, may), &[]);
+    }
+    for (never, why) in [
+        ("signal.score < 0.8", "at least 0.8 and less than 0.8"),
+        ("signal.score > 0.9 && signal.score <= 0.9", "more than 0.9 and at most 0.9"),
+    ] {
+        let told = format!("`{never}` can never be true: `signal.score` would have to be {why}");
+        assert_eq!(found(&when(anomaly, never))[0].message, told);
     }
     check(&when("rca, causes: [leak]", "cause.probability < 0.5"), &["error never a"]);
 }
@@ -113,6 +193,10 @@ fn limits_that_do_nothing_are_told() {
     check(&with("guardrails: {cooldown: 7m}"), &["note no-guardrail a"]);
     let budget = "guardrails: {actionBudget: {max: 30, per: 1h}}; verify: {onFailure: undo}";
     check(&with(budget), &["warning looser a"]);
+    check(&with(&budget.replace("30", "20")), &[]);
     check(&with("guardrails: {scaleUp: {max: 9, per: 1h}}; verify: {onFailure: undo}"), &["note looser a"]);
+    check(&with("guardrails: {scaleUp: {max: 8, per: 1h}}; verify: {onFailure: undo}"), &[]);
+    // How sure a signal has to be limits no action.
+    check(&with("guardrails: {minConfidence: 0.9}; verify: {onFailure: undo}"), &["warning no-guardrail a"]);
     check("a enforce 0 {signal: rca}", &["note unindexed a"]);
 }

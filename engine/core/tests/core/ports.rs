@@ -1,10 +1,10 @@
-//! What a ledger is that says no more of itself than it must.
+//! What a ledger and a receipt are that say no more of themselves than they must.
 
 use std::sync::Arc;
 
 use flyball_core::chain::Head;
 use flyball_core::id::Revision;
-use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Tail, Write};
+use flyball_core::ports::{Answer, AppendError, Ledger, PortError, Receipted, Tail, Write};
 
 /// A ledger of that name, and nothing in it.
 struct Named(&'static str);
@@ -33,4 +33,25 @@ fn it_goes_on_from_itself_alone_and_keeps_no_checkpoints() {
     assert!(ledger.goes_on_from(&"one".into()));
     assert!(!ledger.goes_on_from(&"two".into()));
     assert!(ledger.shelf().is_none());
+}
+
+/// A receipt that tells with which durability it was acknowledged.
+struct Slip(std::sync::mpsc::Sender<bool>);
+
+impl Receipted for Slip {
+    fn acknowledge(self: Box<Self>, durable: bool) -> Answer<'static, ()> {
+        self.0.send(durable).unwrap();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn refuse(self: Box<Self>, _: &str, _: &str) -> Answer<'static, Result<(), PortError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn what_cannot_settle_at_once_is_to_be_waited_for() {
+    let (slip, told) = std::sync::mpsc::channel();
+    assert!(Box::new(Slip(slip)).settle().is_some());
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [false], "without a wait for the bus");
 }

@@ -46,7 +46,7 @@ fn signal(kind: SignalKind) -> Signal {
 }
 
 /// `anomaly error 0.95`, `clear error 0.95` or `rca 0.8 shop/cart leak 0.6, …`.
-fn read(text: &str) -> Signal {
+pub(crate) fn read(text: &str) -> Signal {
     let (kind, rest) = text.split_once(' ').unwrap();
     if kind == "rca" {
         let (confidence, causes) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -156,7 +156,7 @@ fn a_shadow_or_a_disabled_policy_hides_nobody() {
     }
 }
 
-fn view(desired: i32) -> impl Fn(&Workload) -> Option<TargetView> {
+pub(crate) fn view(desired: i32) -> impl Fn(&Workload) -> Option<TargetView> {
     move |it| {
         let (workload, labels) = (it.clone(), Arc::default());
         Some(TargetView { workload, desired, updated: desired, ready: desired, available: desired, labels })

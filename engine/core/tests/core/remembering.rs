@@ -79,6 +79,22 @@ fn time_never_goes_backwards() {
 }
 
 #[test]
+fn what_is_open_is_counted_and_keeps_its_target_busy() {
+    let mut ledger = Ledger::default();
+    let busy = |ledger: &Ledger| ["shop/a", "bank/b", "shop/c"].map(|it| ledger.history.is_busy(&workload(it)));
+    assert_eq!((ledger.history.open_count(), busy(&ledger)), (0, [false; 3]));
+    let first = ledger.admit("10:00", &restart("shop/a", "10:00"));
+    ledger.admit("10:00", &restart("bank/b", "10:00"));
+    assert_eq!((ledger.history.open_count(), busy(&ledger)), (2, [true, true, false]));
+    ledger.close("10:01", first, Outcome::Recovered);
+    assert_eq!((ledger.history.open_count(), busy(&ledger)), (1, [false, true, false]));
+    // What is on its way to the ledger is not open yet, but its target is taken.
+    let coming = restart("shop/c", "10:01");
+    ledger.history.reserve(admission(&coming, change(&coming), 0));
+    assert_eq!((ledger.history.open_count(), busy(&ledger)), (1, [false, true, true]));
+}
+
+#[test]
 fn revisions_are_kept_per_topic() {
     let mut ledger = Ledger::default();
     let id = ledger.admit("10:00", &restart("shop/a", "10:00"));

@@ -68,6 +68,20 @@ fn places(faults: &Faults) -> Vec<String> {
 }
 
 #[test]
+fn a_policy_is_found_by_its_name() {
+    let set = crate::propose::set("a enforce 9 {signal: rca}\nb shadow 5 {signal: rca}");
+    assert_eq!(set.policy("b").map(|it| &*it.name), Some("b"));
+    assert_eq!(set.policy("c"), None);
+}
+
+#[test]
+fn what_would_act_if_it_were_let_is_the_shadows() {
+    let policies = "a enforce 9 {signal: rca}\nb shadow 5 {signal: rca}\nc disabled 1 {signal: rca}";
+    let modes: Vec<_> = crate::propose::set(policies).enforced().policies().iter().map(|it| it.mode).collect();
+    assert_eq!(modes, [Mode::Enforce, Mode::Enforce, Mode::Disabled]);
+}
+
+#[test]
 fn a_fault_is_drawn_with_its_line() {
     let text = POLICY.replace("mode: enforce", "mode: enforce\n  prioritty: 5");
     let told = files(&[("policies/p.yaml", &text)]).unwrap_err().to_string();

@@ -1,12 +1,14 @@
 //! Did it help? What is seen of a rollout, and when, to what is concluded.
 
 use flyball_core::action::{Action, ActionRequest, OnFailure, RecoveredBy, Recovery, Scale};
+use flyball_core::deny::NoAction;
 use flyball_core::facts::{PodFacts, Rollout, Sighting};
-use flyball_core::id::IntentId;
+use flyball_core::id::{IntentId, SignalId};
 use flyball_core::intent::Event;
 use flyball_core::outcome::Outcome;
 use flyball_core::plan::plan;
-use flyball_core::record::{Record, Symptom, Topic};
+use flyball_core::record::{Folded, Record, Symptom, Topic, Verdict};
+use flyball_core::signal::TraceContext;
 use flyball_core::verify::{Symptoms, Verification, verify};
 use flyball_core::workload::WorkloadKind;
 use jiff::Timestamp;
@@ -286,4 +288,33 @@ fn symptoms_are_remembered_while_an_intent_is_open() {
     assert_eq!(case.ledger.history.symptoms(&target), Symptoms::default());
     case.ledger.append("10:05", Topic::Note, symptom("10:05", false));
     assert_eq!(case.ledger.history.symptoms(&target), Symptoms::default(), "nothing is open");
+}
+
+#[test]
+fn what_a_note_tells_of_is_a_symptom_unless_a_shadow_saw_it() {
+    let (present, cleared) = (|at| (Some(at), None), |at| (None, Some(at)));
+    for (verdict, expected) in [
+        (Verdict::Joined(Vec::new()), present(at("10:02"))),
+        (Verdict::Denied(Vec::new()), present(at("10:02"))),
+        (Verdict::NoAction(NoAction::NoPolicyMatched), present(at("10:02"))),
+        (Verdict::NoAction(NoAction::NotAnomalous), cleared(at("10:02"))),
+        (Verdict::Shadow(Vec::new()), (None, None)),
+    ] {
+        let mut case = Case::applied(&scale());
+        let note = Folded {
+            target: workload("shop/cart"),
+            policy: None,
+            action: None,
+            verdict: verdict.clone(),
+            count: 1,
+            sequences: Vec::new(),
+            signal: SignalId("s".into()),
+            observed_at: at("10:02"),
+            trace: TraceContext::default(),
+            summary: "".into(),
+        };
+        case.ledger.append("10:03", Topic::Note, Record::Folded(vec![note]));
+        let seen = case.ledger.history.symptoms(&workload("shop/cart"));
+        assert_eq!((seen.present_at, seen.cleared_at), expected, "{verdict:?}");
+    }
 }
