@@ -213,18 +213,14 @@ pub(super) fn types(tree: &IdedExpr, patterns: &[Pattern], about: About, source:
     })
 }
 
-/// The parts that are true or false by themselves: what `&&`, `||` and `!` join, which would hide one another.
+/// The parts that are true or false by themselves: what `&&`, `||`, `!` and `?:` join, which would hide one another.
 pub(super) fn conditions(node: &IdedExpr, visit: &mut dyn FnMut(&IdedExpr) -> Result<(), Wrong>) -> Result<(), Wrong> {
     match &node.expr {
         Expr::Call(it)
-            if [operators::LOGICAL_AND, operators::LOGICAL_OR, operators::LOGICAL_NOT]
+            if [operators::LOGICAL_AND, operators::LOGICAL_OR, operators::LOGICAL_NOT, operators::CONDITIONAL]
                 .contains(&it.func_name.as_str()) =>
         {
             it.args.iter().try_for_each(|it| conditions(it, visit))
-        }
-        Expr::Call(it) if it.func_name == operators::CONDITIONAL => {
-            it.args.iter().take(1).try_for_each(|it| conditions(it, visit))?;
-            visit(node)
         }
         _ => visit(node),
     }

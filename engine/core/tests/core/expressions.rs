@@ -134,6 +134,8 @@ fn an_expression_that_means_nothing_is_refused_with_its_place() {
         ("true || signal.score > 'high'", latency(), "signal.score > 'high'", "no matching overload", "doubles"),
         ("signal.score + 1 > 2", latency(), "", "Unsupported binary operator", "double(x)"),
         ("(true || signal.score > 'a') ? true : false", latency(), "signal.score > 'a'", "no matching overload", ""),
+        ("true ? true : signal.score > 'a'", latency(), "signal.score > 'a'", "no matching overload", ""),
+        ("false ? true && signal.score : true", latency(), "signal.score", "not true or false", ""),
         ("signal.causes.exists(c, d.cause == 'gc')", leak(), "d", "there is no `d` here", "one of signal"),
         ("now.year > 1", latency(), "now.year > 1", "no matching overload", ""),
         ("signal.score", latency(), "signal.score", "not true or false", ""),
