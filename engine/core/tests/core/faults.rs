@@ -148,20 +148,6 @@ fn what_cannot_match_is_refused() {
         "  match:\n    signal: rca\n    when: >-\n      signal.confidence > 0.5 &&\n      nothing == 1",
         "11:7 there is no `nothing` here…",
     );
-    for (form, lines, place) in [
-        (">-", "true && nothing == 1", "11:15 there is no `nothing`…"),
-        (">-", "\n      true && nothing == 1", "12:15 there is no `nothing`…"),
-        ("|", "\n      true &&\n      true && nothing == 1", "13:15 there is no `nothing`…"),
-        (">-", "'ü' == nothing &&\n      true", "11:14 there is no `nothing`…"),
-        (">-", "'ü' == 'ü' &&\n      'ü' == 'ü' && nothing == 1", "12:21 there is no `nothing`…"),
-        (">-", "signal.confidence >", "11:26 Syntax error…"),
-        ("|", "signal.confidence >\n", "11:26 Syntax error…"),
-        ("|", "nothing == 1 &&\n      true", "11:7 there is no `nothing`…"),
-    ] {
-        let when =
-            format!("  match:\n    signal: rca\n    when: {form}\n      signal.confidence > 0.5 &&\n      {lines}");
-        check("  match: {signal: rca, causes: [leak]}", &when, place);
-    }
     let guards = "guardrails: {cooldown: 10m}";
     check(
         guards,
@@ -178,6 +164,24 @@ fn what_cannot_match_is_refused() {
         "mode: approve",
         "6:9 mode `approve` is not available in this version | use `shadow` or `enforce`",
     );
+}
+
+#[test]
+fn a_fault_in_an_expression_on_several_lines_is_told_where_it_is() {
+    for (form, lines, place) in [
+        (">-", "true && nothing == 1", "11:15 there is no `nothing`…"),
+        (">-", "\n      true && nothing == 1", "12:15 there is no `nothing`…"),
+        ("|", "\n      true &&\n      true && nothing == 1", "13:15 there is no `nothing`…"),
+        (">-", "'ü' == nothing &&\n      true", "11:14 there is no `nothing`…"),
+        (">-", "'ü' == 'ü' &&\n      'ü' == 'ü' && nothing == 1", "12:21 there is no `nothing`…"),
+        (">-", "signal.confidence >", "11:26 Syntax error…"),
+        ("|", "signal.confidence >\n", "11:26 Syntax error…"),
+        ("|", "nothing == 1 &&\n      true", "11:7 there is no `nothing`…"),
+    ] {
+        let when =
+            format!("  match:\n    signal: rca\n    when: {form}\n      signal.confidence > 0.5 &&\n      {lines}");
+        check("  match: {signal: rca, causes: [leak]}", &when, place);
+    }
 }
 
 #[test]
