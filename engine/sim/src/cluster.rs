@@ -8,6 +8,7 @@ mod object;
 mod read;
 mod request;
 mod rollout;
+mod wakes;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 

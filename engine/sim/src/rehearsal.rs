@@ -3,11 +3,13 @@
 //! backtest` run on.
 
 mod drive;
+mod due;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flyball_core::action::ActionRequest;
+use flyball_core::chain::Sum;
 use flyball_core::deny::{DenyReason, NoAction};
 use flyball_core::expr::Unevaluated;
 use flyball_core::guardrail::{Objections, Verdict, judge, screen, screen_shadow};
@@ -19,14 +21,18 @@ use flyball_core::policy::PolicySet;
 use flyball_core::record::{Admission, Deferral, Entry, Record, Release, Symptom, Topic, WaitKey};
 use flyball_core::signal::{Signal, SignalKind};
 use flyball_core::workload::Workload;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use self::due::Due;
 use crate::clock::ManualClock;
 use crate::cluster::{Manifest, SimCluster};
 use crate::world::World;
 
 /// The cluster that intents are named after.
 const CLUSTER: &str = "rehearsal";
+
+/// A target whose symptoms are asked for is looked at no more often than this because of them, as the engine does.
+const SYMPTOMS: SignedDuration = SignedDuration::from_secs(1);
 
 /// What became of a signal.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +73,9 @@ pub struct Rehearsal {
     history: History,
     revision: u64,
     writer: Writer,
-    /// When each open intent is looked at again, and since when its rollout was seen complete.
-    due: BTreeSet<(Timestamp, IntentId)>,
+    /// When each open intent is looked at again.
+    due: Due,
+    /// Since when its rollout was seen complete.
     complete: BTreeMap<IntentId, Timestamp>,
     /// Unknown workloads are taken to be there, healthy and of three pods.
     adopts: bool,
@@ -89,7 +96,7 @@ impl Rehearsal {
             history: History::default(),
             revision: 0,
             writer,
-            due: BTreeSet::new(),
+            due: Due::default(),
             complete: BTreeMap::new(),
             adopts,
         }
@@ -117,8 +124,7 @@ impl Rehearsal {
 
     /// Lets time pass until `at`: what is due by then happens, each at its own time.
     pub fn until(&mut self, at: Timestamp, witness: &mut impl Witness) {
-        while let Some((due, id)) = self.due.first().copied().filter(|(due, _)| *due <= at) {
-            self.due.remove(&(due, id));
+        while let Some((due, id)) = self.due.pop(at) {
             self.pass(due);
             self.drive(id, witness);
         }
@@ -253,17 +259,17 @@ impl Rehearsal {
     }
 
     fn symptom(&mut self, signal: &Signal, target: &Workload) {
-        if self.history.open_on(target).is_empty() {
+        if !self.history.is_busy(target) {
             return;
         }
         let cleared = matches!(&signal.kind, SignalKind::Anomaly(it) if !it.is_anomaly);
         let symptom = Symptom { target: target.clone(), observed_at: signal.observed_at, cleared };
         self.append(Topic::Note, Record::Symptom(symptom));
-        // Whoever watches this target looks at once.
-        let open: Vec<IntentId> = self.history.open_on(target).clone();
-        for id in open {
-            self.due.retain(|(_, it)| *it != id);
-            self.due.insert((self.now, id));
+        for id in self.history.open_on(target) {
+            let asks = self.history.intent(id).is_some_and(|it| it.request().verify.recovered.is_some());
+            if asks {
+                self.due.no_later(id, self.now, SYMPTOMS);
+            }
         }
     }
 
@@ -275,8 +281,10 @@ impl Rehearsal {
             Topic::Note => None,
         };
         let before = before.filter(|it| it.revision != Revision::default());
-        let entry = Entry::sealed(Revision(self.revision), self.now, topic, before, record);
-        let entry = entry.expect("what the core decides can be written");
+        // Nobody reads this entry but the fold beside: its place links it as well as its words would.
+        let sum = Sum::of(&[&self.revision.to_be_bytes()]);
+        let prev = before.map_or(Sum::NONE, |it| it.sum);
+        let entry = Entry { revision: Revision(self.revision), at: self.now, topic, prev, sum, record };
         self.history.apply(&entry).expect("what the core decides can follow what was");
     }
 }

@@ -1,7 +1,7 @@
 //! The cluster's state: objects, what is due, and what is on its way. It advances when somebody looks, to the time at which
 //! they look.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use flyball_core::facts::Rollout;
@@ -15,6 +15,7 @@ use super::manifest::Manifest;
 use super::object::Object;
 use super::request::Request;
 use super::rollout::{adopt, reconcile};
+use super::wakes::Wakes;
 use crate::random::Mint;
 use crate::script::Script;
 use crate::wake::Bell;
@@ -41,7 +42,7 @@ pub(super) struct Model {
     resource_version: u64,
     pub(super) objects: BTreeMap<Workload, Object>,
     /// When a controller looks at a workload again.
-    wakes: BTreeSet<(Timestamp, Workload)>,
+    wakes: Wakes,
     held: BTreeMap<(Timestamp, u64), Held>,
     sent: u64,
     answers: BTreeMap<u64, Execution>,
@@ -73,7 +74,7 @@ impl Model {
             // As on a real cluster the first object is not the first write.
             resource_version: 1_000,
             objects: BTreeMap::new(),
-            wakes: BTreeSet::new(),
+            wakes: Wakes::default(),
             held: BTreeMap::new(),
             sent: 0,
             answers: BTreeMap::new(),
@@ -93,12 +94,12 @@ impl Model {
     /// Lets everything happen that is due by `now`, each at its own time.
     pub(super) fn advance(&mut self, now: Timestamp) {
         loop {
-            let wake = self.wakes.first().map(|(at, _)| *at).filter(|at| *at <= now);
+            let wake = self.wakes.first().filter(|at| *at <= now);
             let held = self.held.first_key_value().map(|((at, _), _)| *at).filter(|at| *at <= now);
             match (wake, held) {
                 (Some(at), held) if held.is_none_or(|it| at <= it) => {
                     self.now = self.now.max(at);
-                    if let Some((_, target)) = self.wakes.pop_first() {
+                    if let Some(target) = self.wakes.pop() {
                         self.look(&target);
                     }
                 }
@@ -138,7 +139,7 @@ impl Model {
             self.status_written(target);
         }
         if let Some(next) = next {
-            self.wakes.insert((next, target.clone()));
+            self.wakes.add(target, next);
         }
     }
 
@@ -179,12 +180,12 @@ impl Model {
 
     /// The controller of a workload will look.
     pub(super) fn wake(&mut self, target: &Workload) {
-        self.wakes.insert((self.now + LAG, target.clone()));
+        self.wakes.add(target, self.now + LAG);
     }
 
     /// How often something of a workload was seen to change, and when the next change is due.
     pub(super) fn moves(&self, target: &Workload) -> (u64, Option<Timestamp>) {
-        let wake = self.wakes.iter().find(|(_, it)| it == target).map(|(at, _)| *at);
+        let wake = self.wakes.of(target);
         let held = self.held.iter().find(|(_, it)| it.request.target == *target).map(|((at, _), _)| *at);
         (self.moves.get(target).copied().unwrap_or(0), wake.into_iter().chain(held).min())
     }
@@ -233,7 +234,7 @@ impl Model {
     pub(super) fn remove(&mut self, target: &Workload) -> bool {
         let there = self.objects.remove(target).is_some();
         if there {
-            self.wakes.retain(|(_, it)| it != target);
+            self.wakes.forget(target);
             self.resource_version += 1;
             self.moved(target);
         }

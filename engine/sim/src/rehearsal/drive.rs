@@ -44,19 +44,15 @@ impl Rehearsal {
     fn close(&mut self, intent: &Intent, outcome: Outcome, detail: String, witness: &mut impl Witness) {
         self.happen(intent, Event::Closed { outcome, detail });
         self.complete.remove(&intent.id());
+        self.due.forget(intent.id());
         if let Some(closed) = self.history.intent(intent.id()) {
             witness.closed(self.now, closed);
         }
         // An undo's parent goes on.
         if let Some(parent) = intent.request().undoes() {
-            self.look_again(parent, self.now);
+            self.due.set(parent, self.now);
         }
         self.attend(witness);
-    }
-
-    fn look_again(&mut self, id: IntentId, at: Timestamp) {
-        self.due.retain(|(_, it)| *it != id);
-        self.due.insert((at, id));
     }
 
     fn send(&mut self, intent: &Intent, witness: &mut impl Witness) -> bool {
@@ -116,7 +112,7 @@ impl Rehearsal {
         let since = self.complete.get(&intent.id()).copied();
         match verify(intent, seen.as_ref(), self.history.symptoms(target), since, self.now) {
             None => {
-                self.look_again(intent.id(), self.next_look(intent, since));
+                self.due.set(intent.id(), self.next_look(intent, since));
                 false
             }
             Some(Verification::RolledOut) => {
@@ -182,7 +178,7 @@ impl Rehearsal {
             }
             Verdict::Defer(_) | Verdict::Deny(_) => {
                 let again = self.now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-                self.look_again(parent.id(), again);
+                self.due.set(parent.id(), again);
             }
         }
         false
