@@ -49,6 +49,10 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     ensure!(args.signals >= LEAST, "at least {LEAST} signals, so that every workload is among them");
+    if args.write {
+        let whole = args.signals >= 1_000_000 && args.rounds >= 5 && args.starts && !cfg!(debug_assertions);
+        ensure!(whole, "a report that is written has a million signals, five rounds, the starts, and a release build");
+    }
     ensure!(args.policies.iter().all(|it| [1, 2, 5, 10].contains(it) || *it >= 1_000), "1, 2, 5, 10, or at least 1000");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(measure(args))?;
