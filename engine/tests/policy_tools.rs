@@ -123,6 +123,38 @@ fn cases_are_run_and_told() {
 }
 
 #[test]
+fn what_is_shown_is_resolved_and_says_from_where() {
+    let rules = "
+apiVersion: flyball.dev/v1alpha1
+kind: Guardrails
+spec:
+  defaults: {minConfidence: 0.6}
+  profiles: {web: {guardrails: {replicas: {max: 6}}}}
+";
+    let policy = POLICY.replace("  priority: 10\n", "  profile: web\n  target: {labels: {tier: web}}\n");
+    let files = Files::new(&[("p/leak.yaml", &policy), ("p/rules.yaml", rules)]);
+    let (code, out, err) = files.run("policy show --policies p --resolved");
+    assert_eq!(code, 0, "{err}");
+    for line in [
+        "profile        web",
+        "cooldown       10m   (its own)",
+        "budget         6 per 1h   (default)",
+        "replicas       1 to 6, at most 3 more per 15m   (profile web)",
+        "minConfidence  0.6   (default)",
+        "when           target != null && 'tier' in target.labels && target.labels['tier'] == 'web' && (signal.confidence >= 0.8)",
+    ] {
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+    let told = files.json("policy show --policies p restart-on-leak --resolved -o json");
+    assert_eq!(told["policies"][0]["origins"]["replicas"], "profile web");
+    let (_, out, _) = files.run("policy show --policies p");
+    assert!(!out.contains("(default)"), "{out}");
+    let (code, _, err) = files.run("policy show --policies p/leak.yaml");
+    assert_eq!(code, 2);
+    assert!(err.contains("there is no profile `web`"), "{err}");
+}
+
+#[test]
 fn two_sets_are_compared_by_what_decides() {
     let files = Files::new(&[("a/leak.yaml", POLICY), ("b/sub/moved.yaml", &POLICY.replace("10m", "20m"))]);
     let (code, out, _) = files.run("policy diff a b");

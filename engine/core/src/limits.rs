@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::action::ActionKind;
+use crate::action::{ActionKind, VerifySpec};
 use crate::policy::Conditions;
 use crate::window::FreezeWindow;
 
@@ -53,6 +53,15 @@ impl Default for PolicyLimits {
             min_confidence: 0.5,
         }
     }
+}
+
+/// What several policies start from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Profile {
+    /// Limits.
+    pub limits: PolicyLimits,
+    /// How success is judged.
+    pub verify: VerifySpec,
 }
 
 /// The limits that no policy can loosen.
@@ -110,6 +119,8 @@ pub struct Allow {
 pub struct Guardrails {
     /// What a policy starts from.
     pub defaults: PolicyLimits,
+    /// What policies share that take one of these.
+    pub profiles: BTreeMap<Arc<str>, Profile>,
     /// What it cannot cross.
     pub limits: HardLimits,
     /// Older signals do not act.
@@ -128,6 +139,7 @@ impl Default for Guardrails {
     fn default() -> Self {
         Self {
             defaults: PolicyLimits::default(),
+            profiles: BTreeMap::new(),
             limits: HardLimits {
                 cluster_budget: Budget { max: 60, per: SignedDuration::from_hours(1) },
                 namespace_budget: Budget { max: 20, per: SignedDuration::from_hours(1) },

@@ -75,6 +75,8 @@ pub struct Policy {
     pub mode: Mode,
     /// Higher first.
     pub priority: i32,
+    /// The profile that its limits and its verification started from.
+    pub profile: Option<Arc<str>>,
     /// When it matches.
     pub matches: Match,
     /// The target's kind, if not what the signal names.

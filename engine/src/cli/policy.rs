@@ -164,6 +164,9 @@ pub struct Show {
     pub policies: PathBuf,
     /// Only this one
     pub name: Option<String>,
+    /// Say of each limit whether it is the policy's own, its profile's or the default
+    #[arg(long)]
+    pub resolved: bool,
     /// How to answer.
     #[command(flatten)]
     pub output: Output,

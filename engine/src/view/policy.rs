@@ -1,5 +1,9 @@
 //! Policies as people see them.
 
+use std::collections::BTreeMap;
+
+use flyball_core::action::VerifySpec;
+use flyball_core::limits::{Guardrails, PolicyLimits, Profile};
 use flyball_core::policy::{self, MatchOn, PolicySet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,6 +31,9 @@ pub struct Policy {
     pub mode: String,
     /// Higher first.
     pub priority: i32,
+    /// The profile that its limits and its verification started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The kind of signal that it is about.
     pub signal: String,
     /// The anomaly types or the causes that it is about; all if empty.
@@ -62,6 +69,9 @@ pub struct Policy {
     pub verification: String,
     /// Where it was read: `file:line`.
     pub source: String,
+    /// By limit, whether it is the policy's own, its profile's or the default: where somebody asked for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<String, String>,
 }
 
 impl Policies {
@@ -72,6 +82,33 @@ impl Policies {
     }
 }
 
+/// The parts of a policy that can come from elsewhere, by the name that [`Policy::fields`] gives them.
+type Part = (&'static str, fn(&PolicyLimits, &VerifySpec, &PolicyLimits, &VerifySpec) -> bool);
+
+const INHERITED: [Part; 5] = [
+    ("cooldown", |a, _, b, _| a.cooldown == b.cooldown),
+    ("budget", |a, _, b, _| a.action_budget == b.action_budget),
+    ("replicas", |a, _, b, _| a.replicas == b.replicas && a.scale_up == b.scale_up),
+    ("minConfidence", |a, _, b, _| a.min_confidence == b.min_confidence),
+    ("verification", |_, a, _, b| a == b),
+];
+
+/// Where the limits of a policy come from. What is written and says the same as what would be inherited counts as inherited.
+pub(crate) fn origins(it: &policy::Policy, rules: &Guardrails) -> BTreeMap<String, String> {
+    let default = Profile { limits: rules.defaults, verify: VerifySpec::default() };
+    let profile = it.profile.as_ref().and_then(|name| Some((name, rules.profiles.get(name)?)));
+    let origin = |(part, same): Part| {
+        let is = |from: &Profile| same(&it.limits, &it.verify, &from.limits, &from.verify);
+        let origin = match profile {
+            _ if is(&default) => "default".to_owned(),
+            Some((name, profile)) if is(profile) => format!("profile {name}"),
+            _ => "its own".to_owned(),
+        };
+        (part.to_owned(), origin)
+    };
+    INHERITED.map(origin).into()
+}
+
 impl Policy {
     /// What decides, by name: where it was read does not.
     pub(crate) fn fields(&self) -> Vec<(&'static str, String)> {
@@ -79,6 +116,7 @@ impl Policy {
         vec![
             ("mode", self.mode.clone()),
             ("priority", self.priority.to_string()),
+            ("profile", self.profile.clone().unwrap_or_else(|| "none".to_owned())),
             ("signal", self.signal.clone()),
             ("about", or_any(&self.about)),
             ("least", self.least.to_string()),
@@ -111,6 +149,7 @@ impl Policy {
             name: it.name.to_string(),
             mode: it.mode.as_str().to_owned(),
             priority: it.priority,
+            profile: it.profile.as_ref().map(ToString::to_string),
             signal: signal.to_owned(),
             about,
             least,
@@ -132,6 +171,7 @@ impl Policy {
             custom: it.custom.iter().map(|it| format!("{}: {}", it.name, it.deny.text())).collect(),
             verification: words::verification(&it.verify),
             source: it.source.clone(),
+            origins: BTreeMap::new(),
         }
     }
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-pub(super) use guardrails::{GuardrailsSpec, RawAllow, RawBreaker, RawHardLimits, RawProtect, RawWindow};
+pub(super) use guardrails::{GuardrailsSpec, RawAllow, RawBreaker, RawHardLimits, RawProfile, RawProtect, RawWindow};
 pub(super) use policy::{
     PolicySpec, RawAction, RawBudget, RawCustomGuard, RawLimits, RawMatch, RawMode, RawPatch, RawRaised, RawRollback,
     RawScale, RawSignal, RawVerify,

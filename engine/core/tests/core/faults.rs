@@ -15,7 +15,7 @@ fn check_guardrails(spec: &str, expected: &str) {
     check_text(&format!("apiVersion: flyball.dev/v1alpha1\nkind: Guardrails\nspec:\n{spec}"), expected);
 }
 
-fn check_text(text: &str, expected: &str) {
+pub(crate) fn check_text(text: &str, expected: &str) {
     let faults = load(&[("p.yaml".to_owned(), text.to_owned())]).expect_err(text).0;
     let mut lines = expected.lines();
     let told = faults.iter().map(|it| {
@@ -39,7 +39,7 @@ fn what_cannot_be_read_is_refused() {
     check(
         "mode: enforce",
         "mode: enforce\n  zzzzzz: 5",
-        "7:3 unknown field `zzzzzz` | one of mode, priority, match, target, action, guardrails, verify, raises",
+        "7:3 unknown field `zzzzzz` | one of mode, priority, match, profile, target, action, guardrails, verify, raises",
     );
     check("mode: enforce", "mode: enforce\n  mode: shadow", "7:3 `mode` is written twice | keep one of them");
     check("signal: rca", "signal: rca, signal: rca", "7:24 `signal` is written twice | keep one of them");
@@ -57,7 +57,7 @@ fn what_cannot_be_read_is_refused() {
     check(
         "mode: enforce",
         "on: yes\n  mode: enforce",
-        "6:3 unknown field `on` | one of mode, priority, match, target, action, guardrails, verify, raises",
+        "6:3 unknown field `on` | one of mode, priority, match, profile, target, action, guardrails, verify, raises",
     );
     check("mode: enforce", "mode: yes", "6:9 unknown value `yes` | one of disabled, shadow, approve, enforce");
     check("{restart: {}}", "{scale: {to: many}}", "8:24 a whole number is expected here");

@@ -30,6 +30,7 @@ mod reserving;
 mod rollouts;
 mod screen;
 mod sets;
+mod shared;
 mod tell;
 mod verifying;
 mod words;

@@ -6,10 +6,12 @@ use jiff::SignedDuration;
 use serde_saphyr::Spanned;
 
 use super::Checks;
-use crate::action::ActionKind;
+use crate::action::{ActionKind, VerifySpec};
 use crate::history::LONGEST_WINDOW;
-use crate::limits::{Allow, Breaker, Guardrails, HardLimits, Protect};
-use crate::policy::raw::{GuardrailsSpec, RawAllow, RawBreaker, RawHardLimits, RawProtect, RawWindow};
+use crate::limits::{Allow, Breaker, Guardrails, HardLimits, PolicyLimits, Profile, Protect};
+use crate::policy::raw::{
+    GuardrailsSpec, RawAllow, RawBreaker, RawHardLimits, RawLimits, RawProfile, RawProtect, RawWindow,
+};
 use crate::policy::source::Source;
 use crate::window::FreezeWindow;
 
@@ -20,13 +22,12 @@ impl Checks<'_> {
     pub(in crate::policy) fn guardrails(&mut self, spec: GuardrailsSpec, source: &Source) -> Guardrails {
         let base = Guardrails::default();
         let limits = self.hard_limits(spec.limits, base.limits, source);
-        if let Some(guard) = spec.defaults.custom.first() {
-            let hint = Some("write it into the policies that need it: it is about their kind of signal");
-            self.fault(source, &guard.name, "`custom` guards belong to a policy", hint);
-        }
-        let defaults = self.limits(spec.defaults, &base.defaults, source);
+        let defaults = self.shared(spec.defaults, &base.defaults, &limits, source);
+        let profiles = spec.profiles.into_iter();
+        let profiles = profiles.map(|(name, raw)| self.profile(name, raw, &defaults, &limits, source)).collect();
         Guardrails {
-            defaults: self.bounded(defaults, &limits, source),
+            defaults,
+            profiles,
             limits,
             max_signal_age: self.some_time(spec.max_signal_age, base.max_signal_age, "maxSignalAge", source),
             windows: spec.windows.into_iter().filter_map(|it| self.freeze(&it, source)).collect(),
@@ -34,6 +35,38 @@ impl Checks<'_> {
             allow: self.allow(spec.allow, base.allow, source),
             conditions: base.conditions,
         }
+    }
+
+    /// Limits that several policies start from.
+    fn shared(&mut self, raw: RawLimits, base: &PolicyLimits, hard: &HardLimits, source: &Source) -> PolicyLimits {
+        if let Some(guard) = raw.custom.first() {
+            let hint = Some("write it into the policies that need it: it is about their kind of signal");
+            self.fault(source, &guard.name, "`custom` guards belong to a policy", hint);
+        }
+        let limits = self.limits(raw, base, source);
+        self.bounded(limits, hard, source)
+    }
+
+    fn profile(
+        &mut self,
+        name: String,
+        raw: Spanned<RawProfile>,
+        base: &PolicyLimits,
+        hard: &HardLimits,
+        source: &Source,
+    ) -> (Arc<str>, Profile) {
+        if name.trim().is_empty() {
+            self.fault(
+                source,
+                &raw,
+                "a profile has a name",
+                Some("write such as `web: {guardrails: {cooldown: 10m}}`"),
+            );
+        }
+        let RawProfile { guardrails, verify } = raw.value;
+        let limits = self.shared(guardrails, base, hard, source);
+        let verify = self.verify(verify, VerifySpec::default(), source);
+        (name.into(), Profile { limits, verify })
     }
 
     fn hard_limits(&mut self, raw: RawHardLimits, base: HardLimits, source: &Source) -> HardLimits {

@@ -1,5 +1,6 @@
 //! A `kind: RemediationPolicy` document.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -7,13 +8,13 @@ use serde_saphyr::Spanned;
 
 use super::Checks;
 use crate::action::{Action, Patch, PatchForm, RecoveredBy, Recovery, Scale, VerifySpec};
-use crate::expr::About;
-use crate::limits::Guardrails;
+use crate::expr::{About, Expression};
+use crate::limits::{Guardrails, Profile};
 use crate::plan;
 use crate::policy::raw::{
     PolicySpec, RawAction, RawMatch, RawMode, RawPatch, RawRaised, RawRollback, RawScale, RawSignal, RawVerify,
 };
-use crate::policy::source::Source;
+use crate::policy::source::{Source, one_of};
 use crate::policy::{Match, MatchOn, Mode, Policy, Raised};
 use crate::workload::WorkloadKind;
 
@@ -30,13 +31,17 @@ impl Checks<'_> {
         rules: &Guardrails,
     ) -> Option<Policy> {
         let mode = self.mode(&spec.mode, source);
-        let matches = self.matches(spec.r#match, source);
-        let target_kind = spec.target.and_then(|target| target.kind);
+        let (target_kind, labels) = spec.target.map_or((None, None), |it| (it.kind, it.labels));
+        let mut matches = self.matches(spec.r#match, source);
+        if let Some(labels) = labels {
+            matches.when = self.selected(&labels, matches.when.take(), about(&matches.on), source);
+        }
+        let base = self.start(spec.profile.as_ref(), rules, source);
         let mut raw = spec.guardrails.unwrap_or_default();
         let custom = self.custom(std::mem::take(&mut raw.custom), about(&matches.on), source);
-        let limits = self.limits(raw, &rules.defaults, source);
+        let limits = self.limits(raw, &base.limits, source);
         let limits = self.bounded(limits, &rules.limits, source);
-        let verify = self.verify(spec.verify, source);
+        let verify = self.verify(spec.verify, base.verify, source);
         let raises = spec.raises.into_iter().filter_map(|it| self.raised(it, source)).collect();
         let action = self.action(spec.action, target_kind, source)?;
         let priority = spec.priority;
@@ -44,6 +49,7 @@ impl Checks<'_> {
             name,
             mode,
             priority,
+            profile: spec.profile.map(|it| it.value.into()),
             matches,
             target_kind,
             action,
@@ -53,6 +59,52 @@ impl Checks<'_> {
             raises,
             source: place,
         })
+    }
+
+    /// What the policy's own words are laid over.
+    fn start(&mut self, profile: Option<&Spanned<String>>, rules: &Guardrails, source: &Source) -> Profile {
+        let found = profile.map(|name| (name, rules.profiles.get(name.value.as_str())));
+        if let Some((name, None)) = found {
+            let known: Vec<&str> = rules.profiles.keys().map(|it| &**it).collect();
+            let hint = if known.is_empty() {
+                "write it into `profiles` of the `Guardrails` document".to_owned()
+            } else {
+                one_of(&name.value, &known).unwrap_or_default()
+            };
+            self.fault(source, name, format!("there is no profile `{}`", name.value), Some(&hint));
+        }
+        let otherwise = Profile { limits: rules.defaults, verify: VerifySpec::default() };
+        found.and_then(|(_, profile)| profile.copied()).unwrap_or(otherwise)
+    }
+
+    /// Labels are a condition like any other, in front of the policy's own: asked of the watched target, and of the fresh read again.
+    fn selected(
+        &mut self,
+        labels: &Spanned<BTreeMap<String, String>>,
+        when: Option<Expression>,
+        about: About,
+        source: &Source,
+    ) -> Option<Expression> {
+        let written = labels.value.iter().all(|(key, value)| is_label(key) && is_label(value));
+        if labels.value.is_empty() || !written {
+            let hint = Some("write such as `labels: {tier: web}`; letters, digits, `-`, `_`, `.` and `/`");
+            self.fault(source, labels, "these are no labels", hint);
+            return when;
+        }
+        let has = |(key, value): (&String, &String)| {
+            format!("'{key}' in target.labels && target.labels['{key}'] == '{value}'")
+        };
+        let asked = labels.value.iter().map(has).collect::<Vec<_>>().join(" && ");
+        let own = when.as_ref().map(|it| format!(" && ({})", it.text())).unwrap_or_default();
+        let text = format!("target != null && {asked}{own}");
+        match Expression::read(&text, about) {
+            Ok(expression) => Some(expression),
+            Err(wrong) => {
+                let message = format!("as a condition, beside `when`: {}", wrong.message);
+                self.fault(source, labels, message, Some(&wrong.hint));
+                when
+            }
+        }
     }
 
     fn raised(&mut self, raw: Spanned<RawRaised>, source: &Source) -> Option<Raised> {
@@ -132,8 +184,8 @@ impl Checks<'_> {
         }
     }
 
-    fn verify(&mut self, raw: Option<RawVerify>, source: &Source) -> VerifySpec {
-        let base = VerifySpec::default();
+    /// `base` fills in what is left out.
+    pub(super) fn verify(&mut self, raw: Option<RawVerify>, base: VerifySpec, source: &Source) -> VerifySpec {
         let Some(raw) = raw else { return base };
         let recovered = raw.recovered.map(|it| Recovery {
             by: it.by.unwrap_or(RecoveredBy::Silence),
@@ -142,10 +194,15 @@ impl Checks<'_> {
         VerifySpec {
             timeout: self.some_time(raw.timeout, base.timeout, "timeout", source),
             stable_for: self.duration(raw.stable_for, base.stable_for, "stableFor", source),
-            recovered,
+            recovered: recovered.or(base.recovered),
             on_failure: raw.on_failure.map_or(base.on_failure, |it| it.value),
         }
     }
+}
+
+/// What a key or a value of a label is made of; the API server knows the rest of its rules.
+fn is_label(text: &str) -> bool {
+    text.len() <= 253 && text.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '/'))
 }
 
 fn about(on: &MatchOn) -> About {

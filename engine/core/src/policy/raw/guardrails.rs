@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Length;
-use super::policy::{RawBudget, RawLimits};
+use super::policy::{RawBudget, RawLimits, RawVerify};
 use crate::action::ActionKind;
 
 /// Cluster-wide defaults and hard limits. A set has one of them, or the built-in values.
@@ -18,6 +18,10 @@ pub(in crate::policy) struct GuardrailsSpec {
     /// What a policy starts from.
     #[serde(default)]
     pub(in crate::policy) defaults: RawLimits,
+    /// By name, what several policies share: a policy takes one with `profile`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawProfile>")]
+    pub(in crate::policy) profiles: BTreeMap<String, Spanned<RawProfile>>,
     /// What no policy can loosen.
     #[serde(default)]
     pub(in crate::policy) limits: RawHardLimits,
@@ -32,6 +36,17 @@ pub(in crate::policy) struct GuardrailsSpec {
     pub(in crate::policy) protect: Option<RawProtect>,
     /// What may be done at all.
     pub(in crate::policy) allow: Option<RawAllow>,
+}
+
+/// What several policies share.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::policy) struct RawProfile {
+    /// Limits; what is left out is the cluster's default.
+    #[serde(default)]
+    pub(in crate::policy) guardrails: RawLimits,
+    /// How success is judged, and what follows failure.
+    pub(in crate::policy) verify: Option<RawVerify>,
 }
 
 /// Limits that no policy and no default can cross.

@@ -1,5 +1,7 @@
 //! `kind: RemediationPolicy`.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,12 +25,15 @@ pub(in crate::policy) struct PolicySpec {
     pub(in crate::policy) priority: i32,
     /// When it matches.
     pub(in crate::policy) r#match: RawMatch,
+    /// A profile of the `Guardrails` document: what the policy's own `guardrails` and `verify` leave out is taken from it.
+    #[schemars(with = "Option<String>")]
+    pub(in crate::policy) profile: Option<Spanned<String>>,
     /// What it acts on, if not on what the signal names.
     pub(in crate::policy) target: Option<RawTarget>,
     /// What it asks for: one of them.
     #[schemars(with = "RawAction")]
     pub(in crate::policy) action: Spanned<RawAction>,
-    /// Its limits; what is left out is the cluster's default.
+    /// Its limits; what is left out is its profile's, or the cluster's default.
     pub(in crate::policy) guardrails: Option<RawLimits>,
     /// How success is judged, and what follows failure.
     pub(in crate::policy) verify: Option<RawVerify>,
@@ -111,6 +116,9 @@ pub(in crate::policy) struct RawMatch {
 pub(in crate::policy) struct RawTarget {
     /// Its kind.
     pub(in crate::policy) kind: Option<WorkloadKind>,
+    /// Labels that it has to have, each with this value. A target that is not known has none.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub(in crate::policy) labels: Option<Spanned<BTreeMap<String, String>>>,
 }
 
 /// One of them is to be written. As a mapping and not an enum, since the parser then knows where what else was written is.
