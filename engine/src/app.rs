@@ -207,10 +207,14 @@ async fn probe(ports: Ports, engine: Arc<Engine>, readiness: Arc<Readiness>) {
         let skew = Timestamp::duration_since(ports.clock.now(), engine.book.now()).abs();
         let clock =
             if skew > MAX_SKEW { Err(format!("the local clock is {skew:#} from the ledger's time")) } else { Ok(()) };
+        let writable = || {
+            let named = |why| format!("{} cannot be written: {why}", engine.book.identity());
+            engine.book.writable().map_err(named)
+        };
         let states = [
             ("signals", signals.map_err(|error| error.to_string())),
             ("cluster", cluster.map_err(|error| error.to_string())),
-            ("ledger", ledger.map_err(|error| error.to_string()).and_then(|_| engine.book.writable())),
+            ("ledger", ledger.map_err(|error| error.to_string()).and_then(|_| writable())),
             ("clock", clock),
         ];
         let before = readiness.is_ready();

@@ -112,7 +112,7 @@ pub async fn answer(command: ClientCommand) -> Result<Answer, Trouble> {
         ClientCommand::Ledger(Ledger::Import(args)) => ledger::import(args).await,
         ClientCommand::Ledger(Ledger::Migrate(args)) => ledger::migrate(args).await,
         ClientCommand::Signal(command) => signal::run(command).await,
-        ClientCommand::Policy(command) => policy::run(command),
+        ClientCommand::Policy(command) => policy::run(command).await,
         ClientCommand::Schema(args) => Ok(policy::schema(&args)),
     }
 }

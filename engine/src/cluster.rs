@@ -23,12 +23,15 @@ use flyball_core::action::ActionRequest;
 use flyball_core::expr::TargetView;
 use flyball_core::facts::{Sighting, Snapshot};
 use flyball_core::intent::{Attempt, Execution, Fence};
+use flyball_core::lint::rights::Right;
 use flyball_core::ports::{Answer, Cluster, PortError};
 use flyball_core::workload::Workload;
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use tokio::sync::broadcast::error::RecvError;
 
 pub use config_map::ConfigMapAnchor;
@@ -120,6 +123,27 @@ impl KubeCluster {
     /// The high-water mark of `cluster`'s ledger, kept in our own namespace.
     pub fn anchor(&self, cluster: &str) -> ConfigMapAnchor {
         ConfigMapAnchor::new(self.door.clone(), self.client.default_namespace(), cluster)
+    }
+
+    /// Whether the API server lets us do something in all namespaces.
+    ///
+    /// # Errors
+    /// It does not answer, or not to this question.
+    pub async fn may(&self, right: &Right) -> Result<bool, PortError> {
+        let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
+        let attributes = ResourceAttributes {
+            group: Some(right.group.to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource: Some(subresource.to_owned()).filter(|it| !it.is_empty()),
+            verb: Some(right.verb.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let review = SelfSubjectAccessReview { spec, ..Default::default() };
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let answer = reviews.create(&PostParams::default(), &review).await;
+        let answer = answer.map_err(|error| PortError::Unavailable(error.to_string()))?;
+        Ok(answer.status.is_some_and(|it| it.allowed))
     }
 
     /// The address of the API server.

@@ -155,6 +155,33 @@ spec:
 }
 
 #[test]
+fn rights_are_compared_with_a_role() {
+    let rbac = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+    let evicts = POLICY.replace("restart-on-leak", "evict").replace("{restart: {}}", "{deletePod: {}}");
+    let files = Files::new(&[("p/leak.yaml", POLICY), ("p/evict.yaml", &evicts)]);
+    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    for policies in ["p", library] {
+        let (_, out, err) = files.run(&format!("policy lint {policies} --role {rbac}"));
+        assert!(!out.contains("[rights]") && err.contains("policies:"), "{out}{err}");
+    }
+    let narrow = fs::read_to_string(rbac).unwrap().replace("watch, patch", "watch").replace("pods/eviction", "pods");
+    fs::write(files.path().join("narrow.yaml"), narrow).unwrap();
+    let (code, out, _) = files.run("policy lint p --role narrow.yaml");
+    assert_eq!(code, 1);
+    for told in [
+        "error[rights]: restart-on-leak: narrow.yaml does not grant what it needs: patch deployments.apps\n",
+        "error[rights]: evict: narrow.yaml does not grant what it needs: patch deployments.apps, create pods/eviction\n",
+    ] {
+        assert!(out.contains(told), "{told}\n{out}");
+    }
+    fs::write(files.path().join("none.yaml"), "kind: ConfigMap\n").unwrap();
+    let (code, _, err) = files.run("policy lint p --role none.yaml");
+    assert_eq!((code, err.as_str()), (2, "error: none.yaml: there is no ClusterRole and no Role with rules in it\n"));
+    let (code, _, err) = files.run("policy lint p --role nowhere.yaml");
+    assert!(code == 2 && err.starts_with("error: nowhere.yaml: "), "{code} {err}");
+}
+
+#[test]
 fn two_sets_are_compared_by_what_decides() {
     let files = Files::new(&[("a/leak.yaml", POLICY), ("b/sub/moved.yaml", &POLICY.replace("10m", "20m"))]);
     let (code, out, _) = files.run("policy diff a b");

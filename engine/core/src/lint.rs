@@ -4,6 +4,7 @@
 mod cycle;
 mod overlap;
 mod reach;
+pub mod rights;
 
 use std::fmt;
 
@@ -34,7 +35,7 @@ impl Severity {
 }
 
 /// The rules, each with what it looks for.
-pub const RULES: [(&str, &str); 8] = [
+pub const RULES: [(&str, &str); 9] = [
     ("unreachable", "an enforcing policy of higher priority matches everything that this one matches"),
     ("shadowed", "policies that may match the same signal: the one of higher priority acts"),
     ("opposite", "two policies that undo each other on the same workloads"),
@@ -42,6 +43,7 @@ pub const RULES: [(&str, &str); 8] = [
     ("never", "a condition that can never be true"),
     ("no-guardrail", "nothing of its own limits the policy, or judges what it did"),
     ("looser", "a limit that a harder one makes pointless"),
+    ("rights", "the API server does not grant what the policy needs; asked only with `--role` or `--kubeconfig`"),
     ("unindexed", "no word of the policy can be looked up: it is asked about every signal"),
 ];
 

@@ -49,6 +49,15 @@ pub struct Lint {
     /// Exit with 3 if there are warnings and no errors
     #[arg(long)]
     pub strict: bool,
+    /// Compare the rights that the policies need with those of this file: ClusterRoles and Roles, as kubectl prints them
+    #[arg(long, value_name = "FILE", conflicts_with = "kubeconfig")]
+    pub role: Option<PathBuf>,
+    /// Compare them with what the API server grants to this kubeconfig
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, if not its current one
+    #[arg(long, requires = "kubeconfig")]
+    pub context: Option<String>,
     /// Form of the answer
     #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "text")]
     pub form: LintForm,

@@ -5,6 +5,7 @@ mod diff;
 mod lint;
 mod matching;
 mod new;
+mod rights;
 mod show;
 mod test;
 
@@ -21,9 +22,9 @@ use crate::cli::policy::{Policy, Schema, SchemaOf};
 use crate::intake::Reader;
 use crate::policies::PolicyFiles;
 
-pub(super) fn run(command: Policy) -> Result<Answer, Trouble> {
+pub(super) async fn run(command: Policy) -> Result<Answer, Trouble> {
     match command {
-        Policy::Lint(args) => lint::run(&args),
+        Policy::Lint(args) => lint::run(&args).await,
         Policy::Test(args) => test::run(&args),
         Policy::Backtest(args) => backtest::run(&args),
         Policy::Match(args) => matching::run(&args),

@@ -6,7 +6,7 @@ use flyball_core::lint::{Finding, RULES, Severity, lint};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Trouble, load};
+use super::{Answer, Trouble, load, rights};
 use crate::cli::policy::{Lint, LintForm};
 
 /// A finding as data.
@@ -20,9 +20,10 @@ struct Told<'a> {
     hint: &'a str,
 }
 
-pub(super) fn run(args: &Lint) -> Result<Answer, Trouble> {
+pub(super) async fn run(args: &Lint) -> Result<Answer, Trouble> {
     let set = load(&args.policies)?;
-    let found = lint(&set);
+    let mut found = lint(&set);
+    found.extend(rights::lacking(args, &set).await?);
     let count = |severity: Severity| found.iter().filter(|it| it.severity == severity).count();
     let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
     let result = match args.form {

@@ -1,0 +1,70 @@
+//! The rights that policies need, against a role in a file or what the API server grants.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use flyball_core::lint::Finding;
+use flyball_core::lint::rights::{self, Right};
+use flyball_core::policy::PolicySet;
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde::Deserialize;
+
+use super::Trouble;
+use crate::cli::policy::Lint;
+use crate::cluster::{KubeCluster, Options};
+
+/// A ClusterRole, a Role, or whatever else lies in the file.
+#[derive(Deserialize)]
+struct Object {
+    kind: Option<String>,
+    rules: Option<Vec<PolicyRule>>,
+}
+
+/// What is lacking; nothing where nobody asked.
+pub(super) async fn lacking(args: &Lint, set: &PolicySet) -> Result<Vec<Finding>, Trouble> {
+    if let Some(file) = &args.role {
+        let rules = rules(file)?;
+        return Ok(rights::lacking(set, &file.display().to_string(), |right| rules.iter().any(|it| grants(it, right))));
+    }
+    let Some(kubeconfig) = &args.kubeconfig else { return Ok(Vec::new()) };
+    let options = Options { kubeconfig: Some(kubeconfig.clone()), context: args.context.clone(), ..Options::default() };
+    let cluster = KubeCluster::connect(options).await.map_err(|error| Trouble::Unusable(error.to_string()))?;
+    let mut granted = BTreeMap::new();
+    for right in set.policies().iter().flat_map(rights::needed) {
+        if !granted.contains_key(&right) {
+            let address = cluster.url().to_owned();
+            let may = cluster.may(&right).await;
+            let may = may.map_err(|error| Trouble::Unreachable { address, detail: error.to_string() })?;
+            granted.insert(right, may);
+        }
+    }
+    let by = kubeconfig.display().to_string();
+    Ok(rights::lacking(set, &by, |right| granted.get(right).copied().unwrap_or_default()))
+}
+
+/// The rules of every role in a file.
+fn rules(file: &Path) -> Result<Vec<PolicyRule>, Trouble> {
+    let unusable = |why: String| Trouble::Unusable(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+    let objects: Vec<Object> = serde_saphyr::from_multiple(&text).map_err(|error| unusable(error.to_string()))?;
+    let roles = objects.into_iter().filter(|it| matches!(it.kind.as_deref(), Some("ClusterRole" | "Role")));
+    let rules: Vec<PolicyRule> = roles.flat_map(|it| it.rules.unwrap_or_default()).collect();
+    if rules.is_empty() {
+        Err(unusable("there is no ClusterRole and no Role with rules in it".to_owned()))
+    } else {
+        Ok(rules)
+    }
+}
+
+/// As the API server's authorizer reads a rule. One that names objects grants nothing about all of them.
+fn grants(rule: &PolicyRule, right: &Right) -> bool {
+    let has = |list: &[String], word: &str| list.iter().any(|it| it == "*" || it == word);
+    let subresource = right.resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
+    let resources = rule.resources.as_deref().unwrap_or_default();
+    let resource = has(resources, right.resource) || subresource.is_some_and(|any| resources.contains(&any));
+    let named = rule.resource_names.as_ref().is_some_and(|it| !it.is_empty());
+    resource
+        && !named
+        && has(rule.api_groups.as_deref().unwrap_or_default(), right.group)
+        && has(&rule.verbs, right.verb)
+}
