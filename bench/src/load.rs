@@ -133,7 +133,7 @@ mod tests {
                     trace: TraceContext::default(),
                     sequence: 1,
                 };
-                let matching = set.policies().iter().filter(|it| it.target(&signal).is_some()).count();
+                let matching = set.policies().iter().filter(|it| it.matched(&signal).is_some()).count();
                 assert_eq!(matching, 1, "{count} policies, {}", signal.subject);
             }
         }

@@ -89,7 +89,7 @@ const INHERITED: [Part; 5] = [
     ("cooldown", |a, _, b, _| a.cooldown == b.cooldown),
     ("budget", |a, _, b, _| a.action_budget == b.action_budget),
     ("replicas", |a, _, b, _| a.replicas == b.replicas && a.scale_up == b.scale_up),
-    ("minConfidence", |a, _, b, _| a.min_confidence == b.min_confidence),
+    ("minConfidence", |a, _, b, _| a.min_confidence.to_bits() == b.min_confidence.to_bits()),
     ("verification", |_, a, _, b| a == b),
 ];
 

@@ -36,7 +36,7 @@ fn a_policy_is_laid_over_its_profile_and_that_over_the_defaults() {
     assert_eq!(web.profile.as_deref(), Some("web"));
     let limits = web.limits;
     assert_eq!((limits.cooldown, limits.replicas.max, limits.replicas.min), (duration("20m"), 6, 1));
-    assert_eq!(limits.min_confidence, 0.6, "the default, through the profile");
+    assert!((limits.min_confidence - 0.6).abs() < f64::EPSILON, "the default, through the profile");
     assert_eq!((web.verify.timeout, web.verify.on_failure), (duration("9m"), OnFailure::Undo));
     assert_eq!(web.verify.recovered.map(|it| it.within), Some(duration("4m")));
     let own = with("  profile: web\n  guardrails: {cooldown: 30m}\n  verify: {timeout: 2m, recovered: {within: 1m}}\n");

@@ -1,11 +1,12 @@
 //! The rights that policies need, against a role in a file or what the API server grants.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use flyball_core::lint::Finding;
 use flyball_core::lint::rights::{self, Right};
 use flyball_core::policy::PolicySet;
+use flyball_core::ports::PortError;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde::Deserialize;
 
@@ -29,17 +30,17 @@ pub(super) async fn lacking(args: &Lint, set: &PolicySet) -> Result<Vec<Finding>
     let Some(kubeconfig) = &args.kubeconfig else { return Ok(Vec::new()) };
     let options = Options { kubeconfig: Some(kubeconfig.clone()), context: args.context.clone(), ..Options::default() };
     let cluster = KubeCluster::connect(options).await.map_err(|error| Trouble::Unusable(error.to_string()))?;
-    let mut granted = BTreeMap::new();
-    for right in set.policies().iter().flat_map(rights::needed) {
-        if !granted.contains_key(&right) {
-            let address = cluster.url().to_owned();
-            let may = cluster.may(&right).await;
-            let may = may.map_err(|error| Trouble::Unreachable { address, detail: error.to_string() })?;
-            granted.insert(right, may);
+    let all: BTreeSet<Right> = set.policies().iter().flat_map(rights::needed).collect();
+    let mut granted = BTreeSet::new();
+    for right in all {
+        let refused =
+            |error: PortError| Trouble::Unreachable { address: cluster.url().to_owned(), detail: error.to_string() };
+        if cluster.may(&right).await.map_err(refused)? {
+            granted.insert(right);
         }
     }
     let by = kubeconfig.display().to_string();
-    Ok(rights::lacking(set, &by, |right| granted.get(right).copied().unwrap_or_default()))
+    Ok(rights::lacking(set, &by, |right| granted.contains(right)))
 }
 
 /// The rules of every role in a file.
@@ -47,8 +48,8 @@ fn rules(file: &Path) -> Result<Vec<PolicyRule>, Trouble> {
     let unusable = |why: String| Trouble::Unusable(format!("{}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
     let objects: Vec<Object> = serde_saphyr::from_multiple(&text).map_err(|error| unusable(error.to_string()))?;
-    let roles = objects.into_iter().filter(|it| matches!(it.kind.as_deref(), Some("ClusterRole" | "Role")));
-    let rules: Vec<PolicyRule> = roles.flat_map(|it| it.rules.unwrap_or_default()).collect();
+    let is_role = |it: &Object| matches!(it.kind.as_deref(), Some("ClusterRole" | "Role"));
+    let rules: Vec<PolicyRule> = objects.into_iter().filter(is_role).filter_map(|it| it.rules).flatten().collect();
     if rules.is_empty() {
         Err(unusable("there is no ClusterRole and no Role with rules in it".to_owned()))
     } else {
