@@ -246,7 +246,7 @@ impl Taken {
     fn told(&self, before: &Self, after: &Self) -> String {
         let (own, server) = self.cpu_micros();
         let (limit_own, limit_server) = before.cpu_micros();
-        let limit = (before.rate() + after.rate()) / 2.0;
+        let limit = f64::midpoint(before.rate(), after.rate());
         format!(
             "{:.0}/s of {:.0}/s = {:.3}, CPU-us {own:.2} + {server:.2} of {limit_own:.2} + {limit_server:.2}, peak {} MiB, \
              others {:.0} %, spans {:?}{}",

@@ -261,7 +261,7 @@ mod tests {
     fn a_spread_has_a_middle_and_two_ends() {
         let spread = |all: &[f64]| Spread::of(all.iter().copied());
         assert_eq!(spread(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
-        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
         assert_eq!(spread(&[]), Spread::default());
     }
 }

@@ -94,7 +94,7 @@ pub(crate) async fn forget(context: &Context, consumer: &str) -> Result<()> {
 pub(crate) async fn standing(context: &Context, consumer: &str) -> Result<Option<Standing>> {
     let stream = context.get_stream_no_info(SIGNALS).await?;
     let Ok(info) = stream.consumer_info(consumer).await else { return Ok(None) };
-    let nanos = info.ack_floor.last_active.map(|it| it.unix_timestamp_nanos());
+    let last = info.ack_floor.last_active;
     Ok(Some(Standing {
         begun: info.delivered.consumer_sequence > 0,
         settled: if info.num_pending == 0 && info.num_ack_pending == 0 {
@@ -102,7 +102,7 @@ pub(crate) async fn standing(context: &Context, consumer: &str) -> Result<Option
         } else {
             info.ack_floor.stream_sequence
         },
-        last: nanos.and_then(|it| Timestamp::from_nanosecond(it).ok()),
+        last: last.and_then(|it| Timestamp::from_nanosecond(it.unix_timestamp_nanos()).ok()),
     }))
 }
 
