@@ -62,16 +62,10 @@ pub(super) fn breaker_closed(scene: &Scene<'_>) -> Result<(), DenyReason> {
 pub(super) fn tripped(history: &History, breaker: Breaker, now: Timestamp) -> Option<(u32, Timestamp)> {
     let since = now.checked_sub(breaker.per).unwrap_or(Timestamp::MIN);
     // The common case first: with too few failures in the window nothing else matters.
-    let (count, last) = failed(history, since, now);
+    let (count, last) = history.failures_within(since, now);
     let last = last.filter(|_| count >= breaker.failures)?;
-    let (count, _) = failed(history, since.max(forgiven(history, breaker)), now);
+    let (count, _) = history.failures_within(since.max(forgiven(history, breaker)), now);
     (count >= breaker.failures).then_some((count, last))
-}
-
-/// How many failures there were after `from`, up to `to`, and the newest of them.
-fn failed(history: &History, from: Timestamp, to: Timestamp) -> (u32, Option<Timestamp>) {
-    let found = history.failures().filter(|at| *at > from && *at <= to);
-    found.fold((0, None), |(count, _), at| (count + 1, Some(at)))
 }
 
 /// The admission of the newest probe that succeeded: what failed before it counts no more, or the first failure after
@@ -81,7 +75,7 @@ fn forgiven(history: &History, breaker: Breaker) -> Timestamp {
         let since = admitted.checked_sub(breaker.per).unwrap_or(Timestamp::MIN).max(forgiven);
         // A failure of the same moment cannot have been what it was to probe.
         let before = admitted.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
-        let (count, _) = failed(history, since, before);
+        let (count, _) = history.failures_within(since, before);
         if count >= breaker.failures { admitted } else { forgiven }
     })
 }

@@ -170,6 +170,15 @@ impl History {
         self.failures.iter().copied()
     }
 
+    /// How many failures there were after `from`, up to `to`, and the newest of them. A storm asks it of days of them, so they are
+    /// searched and not walked through: the fold's time never goes backwards.
+    pub fn failures_within(&self, from: Timestamp, to: Timestamp) -> (u32, Option<Timestamp>) {
+        let first = self.failures.partition_point(|at| *at <= from);
+        let end = self.failures.partition_point(|at| *at <= to);
+        let count = u32::try_from(end.saturating_sub(first)).unwrap_or(u32::MAX);
+        (count, end.checked_sub(1).filter(|_| count > 0).and_then(|it| self.failures.get(it)).copied())
+    }
+
     /// When those were admitted that verification found to have helped, oldest first.
     pub fn successes(&self) -> impl Iterator<Item = Timestamp> {
         self.successes.iter().copied()
