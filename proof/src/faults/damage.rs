@@ -73,6 +73,16 @@ impl Bed {
         self.rig.audit = self.since.clone();
     }
 
+    /// The engine starts, which writes an entry, and raises the mark soon after: what no mark knows of is missed by nobody.
+    pub(super) fn starts_and_is_marked(&mut self) {
+        let before = self.rig.mark().expect("the mark");
+        self.rig.start();
+        self.rig.eventually("the mark to be raised", || {
+            ensure!(self.rig.mark()? != before, "not yet");
+            Ok(())
+        });
+    }
+
     /// What our engines asked of the API server since then that would change a workload.
     pub(super) fn writes(&self) -> Vec<AuditEntry> {
         let here = |it: &AuditEntry| is_ours(it) && it.namespace == self.rig.namespace;

@@ -48,8 +48,7 @@ fn older_copy() {
     bed.rig.terminate();
     let copy = path.with_extension("copy");
     fs::copy(&path, &copy).expect("a copy");
-    // Its start writes an entry, and the mark.
-    bed.rig.start();
+    bed.starts_and_is_marked();
     bed.rig.kill();
     fs::copy(&copy, &path).expect("the copy in its place");
     bed.watch();

@@ -51,8 +51,7 @@ fn older_copy() {
     bed.nats.terminate().expect("ended");
     let copy = bed.copy();
     bed.nats.restart().expect("started");
-    // Its start writes an entry, and the mark.
-    bed.rig.start();
+    bed.starts_and_is_marked();
     bed.rig.kill();
     bed.nats.terminate().expect("ended");
     bed.restore(&copy);

@@ -89,6 +89,15 @@ impl Rig {
         self.cluster.api().get(&path).and_then(Answer::ok).expect("the object")
     }
 
+    /// The high-water mark of the ledger, as the API server keeps it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn mark(&self) -> Result<Value> {
+        let path = format!("/api/v1/namespaces/default/configmaps/flyball-{}", self.name);
+        Ok(self.cluster.api().get(&path).and_then(Answer::ok)?["data"].clone())
+    }
+
     /// Requests of ours on the target, answered and not.
     ///
     /// # Panics
