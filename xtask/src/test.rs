@@ -24,7 +24,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let cluster =
         if real && env::var_os(SHARED_CLUSTER).is_none() { Some(Cluster::start(&Options::default())?) } else { None };
 
-    let mut test = cargo(["test"]);
+    // Whoever reads that something failed wants to know of everything that did.
+    let mut test = cargo(["test", "--no-fail-fast"]);
     test.args(scope(args)).args(args).stdout(Stdio::piped());
     if let Some(cluster) = &cluster {
         test.env(SHARED_CLUSTER, cluster.folder());
