@@ -157,8 +157,8 @@ impl Source {
         messages.messages().await.map_err(|error| error.to_string())
     }
 
-    /// The deliveries, each with the how-manieth of its message it is. Those that are copies of what this process has in hand are
-    /// left out.
+    /// The deliveries, each with the how-manieth of its message it is. Those that are copies of what this process has in hand, or
+    /// has just settled, are left out.
     fn deliveries(&self, holds: &Arc<Holds>, messages: Vec<jetstream::Message>) -> Vec<(Delivery, u64)> {
         let (mut kept, mut came) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
         for jetstream::Message { mut message, .. } in messages {
@@ -173,15 +173,19 @@ impl Source {
             kept.push((message, it.time));
         }
         let held = holds.hold(&self.stream, came);
-        kept.into_iter()
-            .zip(held)
-            .filter_map(|((message, time), hold)| Some(self.delivery(message, time, hold?)))
-            .collect()
+        let fresh = |((message, time), hold): ((async_nats::Message, u64), Option<Hold>)| {
+            let hold = hold?;
+            if hold.is_copy() {
+                // Its end is on record and was told: it is told once more, and counts once.
+                hold.settle();
+                return None;
+            }
+            Some((self.delivery(message, hold), time))
+        };
+        kept.into_iter().zip(held).filter_map(fresh).collect()
     }
 
-    fn delivery(&self, message: async_nats::Message, time: u64, hold: Hold) -> (Delivery, u64) {
-        // A copy of what was settled a moment ago tells nothing of its message.
-        let time = if hold.is_copy() { 1 } else { time };
+    fn delivery(&self, message: async_nats::Message, hold: Hold) -> Delivery {
         let Place { sequence, published_at } = hold.place();
         let came = Message {
             subject: Some(message.subject.to_string()),
@@ -192,7 +196,7 @@ impl Source {
             published_at,
         };
         let async_nats::Message { subject, headers, payload: body, .. } = message;
-        (Delivery { message: came, receipt: Box::new(JetStreamReceipt { hold, subject, headers, body }) }, time)
+        Delivery { message: came, receipt: Box::new(JetStreamReceipt { hold, subject, headers, body }) }
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
+use flyball_core::facts::STAMP_INTENT;
+use flyball_core::id::IntentId;
 use flyball_core::intent::Intent;
 use flyball_core::workload::Workload as Target;
 use flyball_devcluster::{Answer, Cluster, Options, Pods, Workload, wait_until};
@@ -82,9 +84,18 @@ pub(super) fn once(rig: &Rig, target: &Target) -> Intent {
     intent
 }
 
-/// Accepted changes of the target, fences not counted.
+/// Accepted changes of the target, fences not counted. The API server gives up the request of a process that dies, and may have
+/// carried it out all the same: then the stamp tells.
 pub(super) fn effects(rig: &Rig, target: &Target) -> usize {
-    rig.effects(target).iter().filter(|it| !account::is_fence(it)).count()
+    let accepted = rig.effects(target).iter().filter(|it| !account::is_fence(it)).count();
+    accepted.max(usize::from(stamp(rig, target).is_some()))
+}
+
+/// The intent whose stamp the target bears.
+fn stamp(rig: &Rig, target: &Target) -> Option<IntentId> {
+    let path = path(target);
+    let object = rig.cluster.api().get(&path).and_then(Answer::ok).ok()?;
+    object["metadata"]["annotations"][STAMP_INTENT].as_str()?.parse().ok()
 }
 
 /// The same of each.
@@ -110,7 +121,9 @@ pub(super) fn lawful(rig: &Rig) {
 }
 
 fn evidence(rig: &Rig) -> Evidence {
-    Evidence::of(rig, &[], &[]).expect("the audit log and the ledger")
+    let evidence = Evidence::of(rig, &[], &[]).expect("the audit log and the ledger");
+    let targets: BTreeSet<Target> = rig.history().intents().map(|it| it.request().target.clone()).collect();
+    Evidence { stamped: targets.iter().filter_map(|it| stamp(rig, it)).collect(), ..evidence }
 }
 
 /// Waits until every one of these signals has its terminal record: none lost, none twice (S3).
