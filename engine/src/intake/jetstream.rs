@@ -172,7 +172,7 @@ impl Source {
             came.push(Came { place, reply, time: it.time });
             kept.push((message, it.time));
         }
-        let held = holds.hold(&self.stream, came);
+        let holds = holds.hold(&self.stream, came);
         let fresh = |((message, time), hold): ((async_nats::Message, u64), Option<Hold>)| {
             let hold = hold?;
             if hold.is_copy() {
@@ -182,7 +182,7 @@ impl Source {
             }
             Some((self.delivery(message, hold), time))
         };
-        kept.into_iter().zip(held).filter_map(fresh).collect()
+        kept.into_iter().zip(holds).filter_map(fresh).collect()
     }
 
     fn delivery(&self, message: async_nats::Message, hold: Hold) -> Delivery {
