@@ -69,7 +69,7 @@ impl App {
     /// # Errors
     /// The ledger cannot be read, or is not the one that its high-water mark says.
     pub async fn start(ports: Ports, settings: Settings, telemetry: Telemetry, told: &Readiness) -> Result<Self> {
-        let timed = Timed::new(ports.ledger.clone(), ports.clock.clone(), telemetry.metrics.clone());
+        let timed = Timed::new(ports.ledger.clone(), ports.clock.clone(), telemetry.clone());
         let (book, tail) = Book::open(Arc::new(timed), ports.clock.clone()).await?;
         // Once more, now that it was read: on one that has forgotten, nothing speaks against acting. What it loses from here on
         // the fold knows.

@@ -120,10 +120,8 @@ impl Metrics {
     }
 
     /// How long an append took until it was durable.
-    ///
-    /// Without a trace: an entry has no span of its own, and many signals share one.
-    pub fn ledger_append(&self, took: Duration) {
-        self.all.ledger_append.observe(took.as_secs_f64());
+    pub fn ledger_append(&self, took: Duration, trace: Option<&TraceContext>) {
+        self.all.ledger_append.observe(took.as_secs_f64(), exemplar(trace), None);
     }
 
     /// Deliveries between intake and verdict.

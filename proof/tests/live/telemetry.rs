@@ -71,6 +71,12 @@ fn one_trace_holds_every_stage_under_the_publishers_span() {
         assert_eq!(span(stage).parent_span_id, span("process flyball.signal").span_id, "{stage}");
     }
     assert_eq!(span("PATCH deployments").parent_span_id, span("execute").span_id);
+    let metrics = rig.get("/metrics").expect("metrics");
+    let exemplar = format!("trace_id=\"{TRACE}\"");
+    for histogram in ["flyball_decision_seconds", "flyball_ledger_append_seconds"] {
+        let mut lines = metrics.as_str().unwrap_or_default().lines().filter(|it| it.starts_with(histogram));
+        assert!(lines.any(|it| it.contains(&exemplar)), "{histogram} leads to no trace");
+    }
     // A denial is traced, too.
     rig.publish("rca", &flyball_proof::rig::rca("cart", "w2", "memory_leak"), &[("traceparent", &traceparent)]);
     rig.eventually("the denial's span", || {

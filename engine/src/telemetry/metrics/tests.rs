@@ -22,7 +22,7 @@ fn moved() -> Metrics {
     metrics.loop_seconds(took, trace);
     metrics.decision_seconds(took, trace);
     metrics.signal_age(took, trace);
-    metrics.ledger_append(took);
+    metrics.ledger_append(took, trace);
     metrics.queue_depth(3);
     metrics.intents_open(2);
     metrics.breaker_open(true);
@@ -94,6 +94,7 @@ fn exemplars_lead_to_the_trace() {
     let exemplar = format!("# {{trace_id=\"{HEX}\"}} 0.02");
     for name in [
         "flyball_decision_seconds",
+        "flyball_ledger_append_seconds",
         "orchestrator_closed_loop_duration_seconds",
         "orchestrator_closed_loop_action_duration_seconds",
     ] {
