@@ -37,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(20);
 /// How long the last word about the ledger may take: without it, only what was lost within a minute goes unnoticed.
 const REMEMBER: Duration = Duration::from_secs(3);
 
+/// How long the last acknowledgements may take: what is not told comes again, and is recognised.
+const TELL: Duration = Duration::from_secs(3);
+
 /// What has to be known to start.
 pub struct Settings {
     /// This replica's stable name.
@@ -171,8 +174,9 @@ impl App {
             while self.tasks.join_next().await.is_some() {}
             self.engine.drivers.close();
             self.engine.drivers.wait().await;
-            // What is not told to the bus comes again elsewhere.
-            self.signals.told().await;
+            if tokio::time::timeout(TELL, self.signals.told()).await.is_err() {
+                tracing::info!("The bus did not take the last acknowledgements; what they are for comes again elsewhere");
+            }
         };
         tokio::select! {
             biased;

@@ -15,6 +15,7 @@ pub(super) const ROWS: &[Row] = &[
     quick(7, "nats-killed-in-mid-flow", "nothing acknowledged is lost; one effect each", killed_in_flow),
     quick(7, "nats-killed-while-admitting", "one effect each", killed_while_admitting),
     quick(7, "nats-killed-while-idle", "it goes on by itself", killed_idle),
+    quick(7, "engine-ends-while-nats-is-away", "within its grace; what it could not tell comes again", ends_without),
     quick(8, "nats-stopped-5-s", "no effect meanwhile; one each after", || stopped(5)),
     slow_row(8, "nats-stopped-30-s", "no effect meanwhile; one each after", || stopped(30)),
     slow_row(8, "nats-stopped-120-s", "no effect meanwhile; one each after", || stopped(120)),
@@ -66,6 +67,18 @@ fn killed_idle() {
     nats.restart().expect("killed and restarted");
     rig.rca("cart", "w1", "memory_leak");
     once(&rig, &cart);
+}
+
+fn ends_without() {
+    let nats = server();
+    let mut rig = on("f07e", &nats);
+    let cart = slow(&rig, "cart");
+    rig.rca("cart", "w1", "memory_leak");
+    once(&rig, &cart);
+    nats.kill().expect("killed");
+    rig.terminate();
+    let said = rig.replica("one").said();
+    assert!(!said.contains("Stopping took too long"), "{said}");
 }
 
 /// What was sent before the stop may still land; nothing is sent that is not on the ledger.
