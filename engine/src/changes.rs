@@ -40,6 +40,20 @@ impl<T> Shared<T> {
     }
 }
 
+/// Waits until there is an answer: asked at once, and again each time that `bell` rings for all who wait.
+pub(crate) async fn until<T>(bell: &Notify, mut answer: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let rung = bell.notified();
+        let mut rung = std::pin::pin!(rung);
+        // From here on no ring is missed.
+        rung.as_mut().enable();
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        rung.await;
+    }
+}
+
 impl<T: Clone> Sender<T> {
     /// A value that nobody waits for yet.
     pub fn new(value: T) -> Self {
@@ -80,23 +94,16 @@ impl<T: Clone> Receiver<T> {
     /// # Errors
     /// It never will be.
     pub async fn changed(&mut self) -> Result<(), Gone> {
-        loop {
-            let rung = self.shared.bell.notified();
-            let mut rung = std::pin::pin!(rung);
-            // From here on no ring is missed.
-            rung.as_mut().enable();
-            {
-                let state = self.shared.state();
-                if state.version != self.seen {
-                    self.seen = state.version;
-                    return Ok(());
-                }
-                if state.gone {
-                    return Err(Gone);
-                }
+        let Self { shared, seen } = self;
+        until(&shared.bell, || {
+            let state = shared.state();
+            if state.version != *seen {
+                *seen = state.version;
+                return Some(Ok(()));
             }
-            rung.await;
-        }
+            state.gone.then_some(Err(Gone))
+        })
+        .await
     }
 
     /// Waits until the value is as asked for.

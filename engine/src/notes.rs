@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 pub use pending::Pending;
 use pending::SYMPTOM_EVERY;
 
+use crate::changes::until;
 use crate::ledger::Book;
 
 /// A flush waits this long for more, or for this many: whichever comes first.
@@ -71,16 +72,7 @@ impl Notes {
 
     /// Returns when there is room for another batch.
     pub async fn room(&self) {
-        loop {
-            let taken = self.shared.taken.notified();
-            let mut taken = std::pin::pin!(taken);
-            // From here on nothing that is taken is missed.
-            taken.as_mut().enable();
-            if self.pending().waiting() < QUEUE {
-                return;
-            }
-            taken.await;
-        }
+        until(&self.shared.taken, || (self.pending().waiting() < QUEUE).then_some(())).await;
     }
 }
 

@@ -9,6 +9,8 @@ use flyball_core::signal::Signal;
 use flyball_core::workload::Workload;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use crate::changes::until;
+
 /// Lanes that decide at once, and messages that are put aside at once. What acts waits for the API server and the ledger, so there
 /// are more of them than cores.
 const AT_ONCE: usize = 64;
@@ -125,19 +127,10 @@ impl Lanes {
 
     /// Returns when there is room for a signal about the target; for a message that is put aside, where there is none.
     pub(super) async fn room(&self, target: Option<&Workload>) {
-        loop {
-            let left = self.left.notified();
-            let mut left = std::pin::pin!(left);
-            // From here on no place that is left is missed.
-            left.as_mut().enable();
-            let room = {
-                let open = self.open();
-                target.map_or(open.aside < AT_ONCE, |target| open.has_room(target))
-            };
-            if room {
-                return;
-            }
-            left.await;
-        }
+        let has_room = || {
+            let open = self.open();
+            target.map_or(open.aside < AT_ONCE, |target| open.has_room(target)).then_some(())
+        };
+        until(&self.left, has_room).await;
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::held::{Batch, Came, EVERY, Held, Place, Taken};
+use crate::changes::until;
 
 /// The deliveries of this process that are not settled, and those that were a moment ago.
 pub(super) struct Holds {
@@ -58,20 +59,11 @@ impl Holds {
 
     /// Returns when every acknowledgement has been handed to the server.
     pub(super) async fn all_left(&self) {
-        loop {
-            let left = self.left.notified();
-            let mut left = std::pin::pin!(left);
-            // From here on nothing that leaves is missed.
-            left.as_mut().enable();
-            let idle = {
-                let leaving = lock(&self.leaving);
-                leaving.waiting.is_empty() && !leaving.sending
-            };
-            if idle {
-                break;
-            }
-            left.await;
-        }
+        let idle = || {
+            let leaving = lock(&self.leaving);
+            (leaving.waiting.is_empty() && !leaving.sending).then_some(())
+        };
+        until(&self.left, idle).await;
         if let Err(error) = self.context.client().flush().await {
             tracing::debug!(%error, "the last acknowledgements may be lost");
         }
