@@ -175,7 +175,9 @@ impl App {
             self.engine.drivers.close();
             self.engine.drivers.wait().await;
             if tokio::time::timeout(TELL, self.signals.told()).await.is_err() {
-                tracing::info!("The bus did not take the last acknowledgements; what they are for comes again elsewhere");
+                tracing::info!(
+                    "The bus did not take the last acknowledgements; what they are for comes again elsewhere"
+                );
             }
         };
         tokio::select! {

@@ -1,5 +1,6 @@
 //! The trace, and the rights.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -201,6 +202,7 @@ fn the_rights_of_the_manifest_are_enough() {
         )
         .policy("g.yaml", WIDE)
         .start();
+    assert!(!linted(&rig).contains("[rights]"), "{}", linted(&rig));
     let cart = rig.healthy("cart", 2);
     rig.rca("cart", "w1", "memory_leak");
     rig.ended(&cart, 1);
@@ -217,6 +219,43 @@ fn the_rights_of_the_manifest_are_enough() {
     assert!(ended.iter().all(|it| outcome(it).is_success()), "{:?}", ended.iter().map(outcome).collect::<Vec<_>>());
     let refused = rig.audit.find(|it| it.user.contains(&rig.namespace) && it.code == 403).expect("the audit log");
     assert!(refused.is_empty(), "{refused:#?}");
+    needed_and_nothing_else(&rig);
+}
+
+/// `policy lint` names what the engine asks the API server for, by the engine's own account of its calls.
+fn needed_and_nothing_else(rig: &Rig) {
+    let files = std::fs::read_dir(rig.folder().join("policies")).expect("the folder");
+    let policies: Vec<(String, String)> = files
+        .map(|it| it.expect("an entry").path())
+        .map(|it| (it.display().to_string(), std::fs::read_to_string(it).expect("a file")))
+        .collect();
+    let set = flyball_core::policy::load(&policies).expect("the policies");
+    // Watches are counted by what they list.
+    let needed: BTreeSet<(&str, &str)> = set
+        .policies()
+        .iter()
+        .flat_map(flyball_core::lint::rights::needed)
+        .map(|it| if it.resource == "pods/eviction" { ("evict", "pods") } else { (it.verb, it.resource) })
+        .filter(|(verb, _)| *verb != "watch")
+        .collect();
+    let metrics = rig.get("/metrics").expect("metrics");
+    let calls = metrics.as_str().unwrap_or_default().lines();
+    let called: BTreeSet<(&str, &str)> = calls
+        .filter_map(|it| it.strip_prefix("smartops_k8s_api_calls_total{verb=\"")?.split_once("\",resource=\""))
+        .filter_map(|(verb, rest)| Some((verb, rest.split_once('"')?.0)))
+        // The ledger's mark and readiness are the engine's own.
+        .filter(|(_, resource)| !["configmaps", "version"].contains(resource))
+        .collect();
+    assert_eq!(called, needed);
+}
+
+/// What `policy lint` says of the rights of the rig's kubeconfig.
+fn linted(rig: &Rig) -> String {
+    let (folder, kubeconfig) =
+        (rig.folder().join("policies").display().to_string(), rig.kubeconfig.display().to_string());
+    let (_, findings, error) = rig.flyball(&["policy", "lint", &folder, "--kubeconfig", &kubeconfig]);
+    assert!(error.contains(" policies: "), "{error}");
+    findings
 }
 
 #[test]
@@ -224,6 +263,7 @@ fn one_verb_less_is_forbidden_and_no_retry_storm() {
     let mut rig = Rig::new("lessrights");
     role(&mut rig, Some(("patch", "deployments")));
     rig.policy("p.yaml", &policy("restart", RESTART, "{restart: {}}", "")).start();
+    assert!(linted(&rig).contains("does not grant what it needs: patch deployments.apps\n"), "{}", linted(&rig));
     let cart = rig.healthy("cart", 1);
     rig.rca("cart", "w1", "memory_leak");
     let ended = rig.ended(&cart, 1);

@@ -1,7 +1,9 @@
 //! What the API server has to let us do for a policy.
 
+use std::fmt;
+
 use super::{Finding, Severity};
-use crate::action::{Action, ActionKind};
+use crate::action::ActionKind;
 use crate::policy::{Mode, Policy, PolicySet};
 use crate::workload::WorkloadKind;
 
@@ -20,37 +22,38 @@ const fn right(group: &'static str, resource: &'static str, verb: &'static str) 
     Right { group, resource, verb }
 }
 
-/// The rights that a policy needs, as `deploy/rbac.yaml` has them. A policy in shadow changes nothing.
+/// The rights that a policy needs, as `deploy/rbac.yaml` has them. One in shadow is decided on what is watched, and one that acts on a
+/// fresh read besides.
 pub fn needed(policy: &Policy) -> Vec<Right> {
     if policy.mode == Mode::Disabled {
         return Vec::new();
     }
+    // All workloads are followed, whatever a policy is about: they tell how much of a namespace is down.
+    let followed =
+        WorkloadKind::ALL.into_iter().flat_map(|kind| ["list", "watch"].map(|it| right("apps", kind.plural(), it)));
+    if policy.mode == Mode::Shadow {
+        return followed.collect();
+    }
     // What most signals are about, where the policy does not say.
     let kind = policy.target_kind.unwrap_or(WorkloadKind::Deployment);
-    let of_kind = |verb| right("apps", kind.plural(), verb);
-    let mut all = vec![of_kind("get"), of_kind("list"), of_kind("watch"), right("", "namespaces", "get")];
-    let acts = policy.mode == Mode::Enforce;
-    if acts {
-        all.push(of_kind("patch"));
-    }
-    match policy.action.kind() {
-        ActionKind::Scale => all.push(right("autoscaling", "horizontalpodautoscalers", "list")),
-        ActionKind::Rollback if kind == WorkloadKind::Deployment => all.push(right("apps", "replicasets", "list")),
-        ActionKind::Rollback => all.push(right("apps", "controllerrevisions", "list")),
-        ActionKind::DeletePod => {
-            all.extend([right("", "pods", "get"), right("apps", "replicasets", "get")]);
-            all.push(right("policy", "poddisruptionbudgets", "list"));
-            if acts {
-                all.push(right("", "pods/eviction", "create"));
-            }
-        }
-        ActionKind::Restart | ActionKind::Patch | ActionKind::Undo => {}
-    }
-    if matches!(policy.action, Action::Patch(_)) {
-        // A patch may write the number of replicas.
-        all.push(right("autoscaling", "horizontalpodautoscalers", "list"));
-    }
-    all
+    let acts = [
+        right("apps", kind.plural(), "get"),
+        right("apps", kind.plural(), "patch"),
+        right("", "namespaces", "get"),
+        right("autoscaling", "horizontalpodautoscalers", "list"),
+    ];
+    let more = match policy.action.kind() {
+        ActionKind::Rollback if kind == WorkloadKind::Deployment => vec![right("apps", "replicasets", "list")],
+        ActionKind::Rollback => vec![right("apps", "controllerrevisions", "list")],
+        ActionKind::DeletePod => vec![
+            right("", "pods", "get"),
+            right("apps", "replicasets", "get"),
+            right("policy", "poddisruptionbudgets", "list"),
+            right("", "pods/eviction", "create"),
+        ],
+        ActionKind::Scale | ActionKind::Restart | ActionKind::Patch | ActionKind::Undo => Vec::new(),
+    };
+    followed.chain(acts).chain(more).collect()
 }
 
 /// What is lacking where only some rights are granted: one finding for each policy. `by` names who was asked.
@@ -67,8 +70,8 @@ pub fn lacking(set: &PolicySet, by: &str, granted: impl Fn(&Right) -> bool) -> V
     set.policies().iter().filter_map(of).collect()
 }
 
-impl std::fmt::Display for Right {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, resource, verb } = self;
         let dot = if group.is_empty() { "" } else { "." };
         write!(f, "{verb} {resource}{dot}{group}")

@@ -69,3 +69,74 @@ fn grants(rule: &PolicyRule, right: &Right) -> bool {
         && has(rule.api_groups.as_deref().unwrap_or_default(), right.group)
         && has(&rule.verbs, right.verb)
 }
+
+#[cfg(test)]
+mod tests {
+    use flyball_core::policy::load;
+
+    use super::*;
+
+    const RBAC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+
+    /// An enforcing policy for each action and kind.
+    fn everything() -> PolicySet {
+        let scaled = ["{scale: {by: 1}}", "{patch: {merge: {spec: {minReadySeconds: 5}}}}"];
+        let all = ["{restart: {}}", "{rollback: {}}", "{deletePod: {}}"];
+        let pairs = ["Deployment", "StatefulSet"].into_iter().flat_map(|kind| scaled.map(|action| (kind, action)));
+        let pairs = pairs
+            .chain(["Deployment", "StatefulSet", "DaemonSet"].into_iter().flat_map(|kind| all.map(|it| (kind, it))));
+        let document = |(number, (kind, action))| {
+            format!(
+                "apiVersion: flyball.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: p-{number}}}\nspec: \
+                 {{mode: enforce, match: {{signal: rca}}, target: {{kind: {kind}}}, action: {action}}}\n"
+            )
+        };
+        let text = pairs.enumerate().map(document).collect::<Vec<_>>().join("---\n");
+        load(&[("p.yaml".to_owned(), text)]).unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    #[test]
+    fn all_that_policies_need_is_all_that_the_manifest_grants() {
+        let needed: BTreeSet<String> =
+            everything().policies().iter().flat_map(rights::needed).map(|it| it.to_string()).collect();
+        let words = |list: Option<Vec<String>>| list.unwrap_or_default();
+        let granted: BTreeSet<String> = rules(Path::new(RBAC))
+            .unwrap()
+            .into_iter()
+            .flat_map(|PolicyRule { api_groups, resources, verbs, .. }| {
+                let (groups, resources) = (words(api_groups), words(resources));
+                let named = move |verb: String| {
+                    let dot = if groups.concat().is_empty() { "" } else { "." };
+                    let named = |it: &String| format!("{verb} {it}{dot}{}", groups.concat());
+                    resources.iter().map(named).collect::<Vec<_>>()
+                };
+                verbs.into_iter().flat_map(named).collect::<Vec<_>>()
+            })
+            // The high-water mark is the engine's own, whatever the policies.
+            .filter(|it| !it.ends_with("configmaps"))
+            .collect();
+        assert_eq!(needed, granted);
+    }
+
+    #[test]
+    fn a_rule_grants_what_the_authorizer_would_grant() {
+        let rule = |groups: &[&str], resources: &[&str], verbs: &[&str]| {
+            let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let (api_groups, resources) = (Some(words(groups)), Some(words(resources)));
+            PolicyRule { api_groups, resources, verbs: words(verbs), ..PolicyRule::default() }
+        };
+        let evict = Right { group: "", resource: "pods/eviction", verb: "create" };
+        for (granted, rule) in [
+            (true, rule(&[""], &["pods/eviction"], &["create"])),
+            (true, rule(&["*"], &["*"], &["*"])),
+            (true, rule(&[""], &["*/eviction"], &["create"])),
+            (false, rule(&[""], &["pods"], &["create"])),
+            (false, rule(&[""], &["pods/*"], &["create"])),
+            (false, rule(&["apps"], &["pods/eviction"], &["create"])),
+            (false, rule(&[""], &["pods/eviction"], &["get"])),
+            (false, PolicyRule { resource_names: Some(vec!["one".to_owned()]), ..rule(&["*"], &["*"], &["*"]) }),
+        ] {
+            assert_eq!(grants(&rule, &evict), granted, "{rule:?}");
+        }
+    }
+}
