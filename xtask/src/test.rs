@@ -10,6 +10,9 @@ use flyball_devcluster::{Cluster, Options, SHARED_CLUSTER, Tools, can_run};
 use crate::proof;
 use crate::step::{cargo, succeeds};
 
+/// Cargo takes it once only.
+const NO_FAIL_FAST: &str = "--no-fail-fast";
+
 /// Builds, starts the cluster and runs the tests; answers with the exit code of `cargo test`.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let real = can_run();
@@ -25,25 +28,34 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         if real && env::var_os(SHARED_CLUSTER).is_none() { Some(Cluster::start(&Options::default())?) } else { None };
 
     // Whoever reads that something failed wants to know of everything that did.
-    let mut test = cargo(["test", "--no-fail-fast"]);
+    let mut test = cargo(["test"]);
+    if !args.iter().any(|arg| arg == NO_FAIL_FAST) {
+        test.arg(NO_FAIL_FAST);
+    }
     test.args(scope(args)).args(args).stdout(Stdio::piped());
     if let Some(cluster) = &cluster {
         test.env(SHARED_CLUSTER, cluster.folder());
     }
     let mut runner = test.spawn().context("running cargo test")?;
-    let mut closing = Vec::new();
+    let (mut closing, mut failed) = (Vec::new(), Vec::new());
     let said = BufReader::new(runner.stdout.take().expect("stdout is piped"));
     for line in said.split(b'\n') {
         let line = String::from_utf8_lossy(&line.context("reading what the tests say")?).into_owned();
         println!("{line}");
-        if line.starts_with("test result:") {
+        if line.starts_with("test ") && line.ends_with("... FAILED") {
+            failed.push(line);
+        } else if line.starts_with("test result:") {
             closing.push(line);
         }
     }
     let status = runner.wait().context("running cargo test")?;
-    println!("\n{} test binaries:\n{}", closing.len(), total(&closing));
     // The seeds of the simulation belong to the tests of the whole, not to those of one package.
     let simulated = scope(args).is_none() || proof::run("sim", &[])? == ExitCode::SUCCESS;
+    // Last, where whoever reads only the end of it looks.
+    println!("\n{} test binaries:\n{}", closing.len(), total(&closing));
+    for line in failed {
+        println!("{line}");
+    }
     if !simulated {
         return Ok(ExitCode::FAILURE);
     }
