@@ -141,12 +141,13 @@ fn quantity(value: &Value) -> Option<i128> {
     number.checked_mul(thousandths).filter(|it| it % scale == 0).map(|it| it / scale)
 }
 
-/// The paths of the leaves that `patch` touches, `/`-separated, list items left out.
+/// The paths of the leaves that `patch` touches, as RFC 6901 writes them, list items left out.
 pub fn leaves(patch: &Value) -> Vec<String> {
     fn walk(at: &str, value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) if !fields.is_empty() => {
                 for (key, value) in fields {
+                    let key = key.replace('~', "~0").replace('/', "~1");
                     walk(&format!("{at}/{key}"), value, found);
                 }
             }
@@ -292,7 +293,7 @@ mod tests {
     #[test]
     fn leaves_name_the_fields() {
         let patch = json!({"spec": {"replicas": 3, "template": {"metadata": {"annotations": {"a/b": null}}}}});
-        assert_eq!(leaves(&patch), ["/spec/replicas", "/spec/template/metadata/annotations/a/b"]);
+        assert_eq!(leaves(&patch), ["/spec/replicas", "/spec/template/metadata/annotations/a~1b"]);
         assert_eq!(leaves(&json!({"a": {}, "b": [{"c": 1}]})), ["/a", "/b"]);
     }
 }

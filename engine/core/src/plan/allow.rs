@@ -28,9 +28,12 @@ pub const ALLOWED: [&str; 18] = [
     "/spec/template/spec/containers/*/startupProbe/**",
 ];
 
+/// The one list that travels whole: what is said of each of its items is checked one by one.
+pub(super) const CONTAINERS: &str = "/spec/template/spec/containers";
+
 /// Whether a policy's patch may touch `path`. Our own annotations it may not, and so not all annotations at once.
 pub(super) fn allowed(path: &str) -> bool {
-    let ours = path.contains("/annotations/flyball.dev/") || path.ends_with(RESTARTED_AT);
+    let ours = path.contains("/annotations/flyball.dev~1") || path.ends_with(&part(RESTARTED_AT));
     !ours
         && !path.ends_with("/metadata/annotations")
         && ALLOWED.iter().any(|rule| match rule.strip_suffix("/**") {
@@ -60,7 +63,18 @@ pub(crate) fn permitted(patch: &Patch) -> Result<(), String> {
     if paths.is_empty() {
         return Err("the patch changes nothing".into());
     }
-    paths.iter().find(|path| !allowed(path)).map_or(Ok(()), |path| Err(format!("a policy may not patch `{path}`")))
+    let refused = |path: &String| format!("a policy may not patch `{}`", shown(path));
+    paths.iter().find(|path| !allowed(path)).map_or(Ok(()), |path| Err(refused(path)))
+}
+
+/// A path as people write it.
+pub(super) fn shown(path: &str) -> String {
+    path.replace("~1", "/").replace("~0", "~")
+}
+
+/// A key as a part of a path, as RFC 6901 writes it: one with a slash is not two.
+pub(super) fn part(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 fn operations(body: &Value) -> Result<Vec<String>, String> {
@@ -88,7 +102,7 @@ fn generalise(path: &str) -> String {
     let parts = path
         .split('/')
         .map(|part| if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) { "*" } else { part });
-    parts.collect::<Vec<_>>().join("/").replace("~1", "/").replace("~0", "~")
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// The first `$patch` or the like. Here they would be sent as if they were fields.
@@ -107,10 +121,10 @@ fn fields(form: PatchForm, at: &str, value: &Value) -> Vec<String> {
         Value::Object(map) if !map.is_empty() => map
             .iter()
             .filter(|(key, _)| !(form == PatchForm::Strategic && at.ends_with("/*") && key.as_str() == "name"))
-            .flat_map(|(key, value)| fields(form, &format!("{at}/{key}"), value))
+            .flat_map(|(key, value)| fields(form, &format!("{at}/{}", part(key)), value))
             .collect(),
-        // Strategic lists of containers merge by name, so what counts is what they say of each container.
-        Value::Array(items) if form == PatchForm::Strategic && at.ends_with("ontainers") => {
+        // The strategic list of containers merges by name, so what counts is what it says of each container.
+        Value::Array(items) if form == PatchForm::Strategic && at == CONTAINERS && !items.is_empty() => {
             items.iter().flat_map(|item| fields(form, &format!("{at}/*"), item)).collect()
         }
         _ => vec![at.to_owned()],

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Edit;
-use super::allow::{allowed, permitted};
+use super::allow::{CONTAINERS, allowed, permitted, shown};
 use crate::action::{Patch, PatchForm};
 use crate::deny::DenyReason;
 use crate::facts::Snapshot;
@@ -22,10 +22,10 @@ pub(super) fn patched(patch: &Patch, seen: &Snapshot) -> Result<Edit, DenyReason
     let revert = Some(merge::inverse(&before, &apply));
     // Lists of containers travel whole; what the patch says of each of them is checked above.
     let fields = merge::leaves(&apply);
-    if let Some(path) = fields.iter().find(|path| !allowed(path) && !path.ends_with("ontainers")) {
-        return Err(DenyReason::ActionNotAllowed { what: format!("patching {path}") });
+    if let Some(path) = fields.iter().find(|path| !allowed(path) && *path != CONTAINERS) {
+        return Err(DenyReason::ActionNotAllowed { what: format!("patching {}", shown(path)) });
     }
-    let names: Vec<&str> = fields.iter().map(|path| path.trim_start_matches("/spec/template/spec/")).collect();
+    let names: Vec<String> = fields.iter().map(|path| shown(path.trim_start_matches("/spec/template/spec/"))).collect();
     Ok(Edit::Fields { summary: format!("patch {}", names.join(", ")), apply, revert })
 }
 
@@ -40,7 +40,7 @@ fn strategic(base: &Value, patch: &Value) -> Result<Value, DenyReason> {
                 result.remove(key);
                 continue;
             }
-            ("containers" | "initContainers", Value::Array(items)) => by_name(&old, items, false)?,
+            ("containers", Value::Array(items)) => by_name(&old, items, false)?,
             ("env", Value::Array(items)) => by_name(&old, items, true)?,
             _ => strategic(&old, value)?,
         };

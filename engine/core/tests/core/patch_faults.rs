@@ -62,3 +62,32 @@ fn what_may_not_be_patched_is_refused() {
         "8:11 a patch has one form | write one of `strategic`, `merge` and `json`",
     );
 }
+
+/// A key with a slash is one key, and no way past the list.
+#[test]
+fn a_key_with_a_slash_is_no_path() {
+    for patch in [
+        r#"{patch: {merge: {"spec/minReadySeconds": 5}}}"#,
+        "{patch: {json: [{op: add, path: /spec~1minReadySeconds, value: 5}]}}",
+    ] {
+        check("{restart: {}}", patch, "8:11 a policy may not patch `/spec/minReadySeconds` | these may be patched: …");
+    }
+}
+
+/// Containers are merged by name; no other list is taken for theirs, and none is sent that nobody has looked into.
+#[test]
+fn only_the_list_of_containers_is_one_of_containers() {
+    for (list, path) in [
+        ("{template: {spec: {ephemeralContainers: [{name: x}]}}}", "/spec/template/spec/ephemeralContainers"),
+        ("{template: {spec: {initContainers: [{name: a, image: b}]}}}", "/spec/template/spec/initContainers"),
+        ("{template: {spec: {initContainers: []}}}", "/spec/template/spec/initContainers"),
+        ("{template: {spec: {containers: []}}}", "/spec/template/spec/containers"),
+        ("{ontainers: []}", "/spec/ontainers"),
+    ] {
+        check(
+            "{restart: {}}",
+            &format!("{{patch: {{strategic: {{spec: {}}}}}}}", list.replacen('{', "{minReadySeconds: 9, ", 1)),
+            &format!("8:11 a policy may not patch `{path}` | these may be patched: …"),
+        );
+    }
+}
