@@ -83,6 +83,7 @@ fn calls() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/decisions/{id}/resolve", post(hands::resolve)),
         ("/v1/ledger/migrate", get(ledger::migration).post(ledger::migrate)),
         ("/v1/policies", get(policies::list)),
+        ("/v1/policies/{name}/trust", post(policies::trust)),
         ("/v1/pauses", get(pauses::list).post(pauses::pause).delete(pauses::resume_scope)),
         ("/v1/pauses/{id}", delete(pauses::resume)),
     ]

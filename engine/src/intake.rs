@@ -244,7 +244,7 @@ impl Intake {
             Decision::Known => &signal.subject,
             _ => return None,
         };
-        if !self.engine.book.history().is_busy(target) {
+        if !self.engine.book.history().awaits_symptoms(target) {
             return None;
         }
         let cleared = matches!(&signal.kind, SignalKind::Anomaly(it) if !it.is_anomaly);

@@ -77,6 +77,9 @@ impl Journal {
             Record::Resumed(resume) => self.paused.retain(|(_, pause, _)| pause.id != resume.id),
             Record::Happened(_)
             | Record::Symptom(_)
+            | Record::Sighted(_)
+            | Record::Trusted(_)
+            | Record::Demoted(_)
             | Record::Started(_)
             | Record::Accepted(_)
             | Record::Purged { .. }

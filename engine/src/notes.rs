@@ -16,6 +16,7 @@ use pending::SYMPTOM_EVERY;
 
 use crate::changes::until;
 use crate::ledger::Book;
+use crate::pipeline::SIGHTINGS;
 
 /// A flush waits this long for more, or for this many: whichever comes first.
 const FLUSH: (SignedDuration, usize) = (SignedDuration::from_millis(50), 8_192);
@@ -114,11 +115,11 @@ impl Writer {
 
     /// `all`: symptoms are not held back for their second, since there is no later flush.
     async fn flush(&self, all: bool) {
-        let (mut notes, receipts, symptoms) = {
+        let (mut notes, receipts, symptoms, heard) = {
             let now = self.book.now();
             let mut pending = self.shared.pending();
             let (notes, receipts) = pending.take();
-            (notes, receipts, pending.due(now, all))
+            (notes, receipts, pending.due(now, all), pending.heard())
         };
         self.shared.taken.notify_waiters();
         tell_all(&notes);
@@ -128,6 +129,9 @@ impl Writer {
         }
         for symptom in symptoms {
             self.book.note(Record::Symptom(symptom)).await;
+        }
+        for part in heard.chunks(SIGHTINGS) {
+            self.book.note(Record::Sighted(part.to_vec())).await;
         }
         for receipt in receipts {
             if let Some(settled) = receipt.settle() {

@@ -13,16 +13,16 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use at_once::{Asking, known};
+use at_once::{Asking, Further, known};
 pub use by_hand::{NotTaken, Word};
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::NoAction;
-use flyball_core::guardrail::{Admitted, Cleared, Objections, Verdict, forbidden, judge, screen, unreadable};
+use flyball_core::guardrail::{Admitted, Cleared, Objections, Verdict, forbidden, judge, screen, tell, unreadable};
 use flyball_core::history::History;
 use flyball_core::id::IntentId;
 use flyball_core::policy::PolicySet;
 use flyball_core::ports::{Clock, Cluster, PortError};
-use flyball_core::record::{Deferral, Record, WaitKey};
+use flyball_core::record::{Deferral, Record, Sighted, WaitKey};
 use flyball_core::signal::Signal;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ use crate::telemetry::Telemetry;
 
 /// Requests that may wait at once. A room fuller than this would be judged for so long that its signals expire in it.
 pub const ROOM: usize = 1_000;
+
+/// Sightings in one entry: some 400 bytes each, so an entry stays below a message's 1 MiB.
+pub(crate) const SIGHTINGS: usize = 500;
 
 /// What decides and drives.
 pub struct Engine {
@@ -105,6 +108,8 @@ pub struct Decided {
     request: Option<ActionRequest>,
     /// What shadow policies would have asked, and what would have denied it.
     pub shadows: Vec<Objections>,
+    /// What policies want to be absent, and this signal is: to be noted.
+    pub heard: Vec<Sighted>,
     /// When each stage ended, by the local clock.
     pub times: Times,
 }
@@ -126,7 +131,8 @@ impl Decided {
     /// One that asks for nothing.
     #[cfg(test)]
     pub(crate) fn nothing(decision: Decision) -> Self {
-        Self { decision, request: None, shadows: Vec::new(), times: Times::at(Timestamp::UNIX_EPOCH) }
+        let times = Times::at(Timestamp::UNIX_EPOCH);
+        Self { decision, request: None, shadows: Vec::new(), heard: Vec::new(), times }
     }
 
     /// What was asked, if anything.
@@ -153,17 +159,21 @@ impl Times {
 impl Engine {
     /// Takes a signal to its end, or to an intent on the ledger.
     pub async fn decide(self: &Arc<Self>, signal: &Signal) -> Decided {
-        let (began, now) = (self.clock.now(), self.book.now());
+        let began = self.clock.now();
         let policies = self.policies.load_full();
-        let looked = self.decide_at_once(signal, &self.book.history(), &policies, (began, now));
-        let mapped = self.clock.now();
-        let Asking { request, shadows, unevaluated } = match looked {
-            Ok(mut decided) => {
-                decided.times.ended(mapped);
-                return decided;
+        let (asking, mapped) = loop {
+            let looked = self.decide_at_once(signal, &self.book.history(), &policies, (began, self.book.now()));
+            let mapped = self.clock.now();
+            match looked {
+                Ok(mut decided) => {
+                    decided.times.ended(mapped);
+                    return decided;
+                }
+                Err(Further::See(unseen)) => self.see(&unseen).await,
+                Err(Further::Ask(asking)) => break (*asking, mapped),
             }
-            Err(asking) => *asking,
         };
+        let Asking { request, shadows, heard, unevaluated } = asking;
         self.unevaluated(signal, &unevaluated);
         let (admittance, judged) = self.consider(request.clone(), &policies).await;
         let decision = match admittance {
@@ -180,7 +190,18 @@ impl Engine {
             Admittance::Deferred(objections) => self.defer(objections).await,
         };
         let times = Times { began, mapped, judged, recorded: self.clock.now() };
-        Decided { decision, request: Some(request), shadows, times }
+        Decided { decision, request: Some(request), shadows, heard, times }
+    }
+
+    /// Writes down what was seen, unless another replica has meanwhile.
+    async fn see(&self, unseen: &[Sighted]) {
+        for part in unseen.chunks(SIGHTINGS) {
+            let lacking = |it: &History| {
+                let new: Vec<Sighted> = part.iter().filter(|one| it.lacks(one)).cloned().collect();
+                (!new.is_empty()).then_some(Record::Sighted(new))
+            };
+            self.admitter.write(lacking).await;
+        }
     }
 
     /// Both looks and the ledger: the way of every request, be it of a signal, of a waiter or of an undo. Also tells when
@@ -203,6 +224,9 @@ impl Engine {
 
     /// The second look: a fresh read of the target.
     async fn inspect(&self, cleared: Cleared, policies: &PolicySet) -> Verdict<Admitted> {
+        if let Some(admitted) = tell(&cleared) {
+            return Verdict::Pass(admitted);
+        }
         match self.cluster.snapshot(cleared.request()).await {
             Ok(seen) => {
                 let (history, rules, now) = (self.book.history(), &policies.guardrails, self.book.now());
@@ -218,7 +242,9 @@ impl Engine {
         let key = WaitKey::of(request);
         let deferral = Deferral { request: request.clone(), objections: reasons.clone() };
         // Asked of the fold that the entry is compared with: the room is the same for all replicas.
-        let has_room = |it: &History| it.waiter(&key).is_none() && it.waiting().count() < ROOM;
+        // Steps wait beside them: there are no more than there are actions.
+        let signals = |it: &History| it.waiting().filter(|(_, it)| it.deferral.request.step == 0).count();
+        let has_room = |it: &History| it.waiter(&key).is_none() && signals(it) < ROOM;
         let wrote = self.admitter.write(|it| has_room(it).then(|| Record::Deferred(deferral.clone()))).await;
         // Somebody else may have come to wait first, here or on another replica: then this signal joins.
         let ours = |it: &ActionRequest| it.cause == request.cause && it.evidence.sequence == request.evidence.sequence;

@@ -191,12 +191,10 @@ fn first(reasons: &[DenyReason], otherwise: &'static str) -> &'static str {
 /// The words that `result` and `reason` can be: the closed lists of reasons, silences, outcomes and stages.
 pub fn known_word(word: &str) -> bool {
     const STAGES: [&str; 5] = ["Recorded", "Sending", "Unknown", "Applied", "Undoing"];
-    const SILENCES: [NoAction; 4] =
-        [NoAction::NotAnomalous, NoAction::NoPolicyMatched, NoAction::PolicyDisabled, NoAction::ShadowOnly];
     let reasons = DenyReason::DOCS.iter().map(|(label, _)| *label);
     let outcomes = Outcome::ALL.into_iter().map(Outcome::label);
     reasons
-        .chain(SILENCES.into_iter().map(NoAction::label))
+        .chain(NoAction::ALL.into_iter().map(NoAction::label))
         .chain(outcomes)
         .chain(STAGES)
         .any(|it| it.eq_ignore_ascii_case(word))

@@ -23,6 +23,7 @@ const LOOK: SignedDuration = SignedDuration::from_secs(1);
 pub async fn attend(engine: Arc<Engine>) {
     let mut changes = engine.book.changes();
     loop {
+        engine.demote().await;
         for key in waiters(&engine) {
             // With the cluster out of reach every look would wait for it in vain, one after the other.
             if engine.stopping.is_cancelled() || look_at(&engine, &key).await == Look::Blind {
@@ -130,5 +131,6 @@ async fn release(engine: &Arc<Engine>, key: &WaitKey, waiting: &Waiting, objecti
         engine.admitter.write(|it| it.waiter(key).filter(|it| same(it)).map(|_| Record::Released(release.clone())));
     if wrote.await {
         engine.telemetry.released(&release);
+        engine.tell_of_step(key).await;
     }
 }

@@ -147,6 +147,8 @@ fn request(target: &Workload, action: Action, cause: &str) -> ActionRequest {
         action,
         cause: Cause::Api(cause.into()),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
         limits: PolicyLimits::default(),
         verify: VerifySpec::default(),

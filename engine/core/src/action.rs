@@ -32,6 +32,8 @@ pub enum Action {
         /// The pod that the signal names.
         pod: Option<Arc<str>>,
     },
+    /// Change nothing: tell a person.
+    Escalate,
     /// Take back what an intent of ours changed. Only `follow_up` makes one.
     Undo {
         /// What it was.
@@ -86,12 +88,14 @@ pub enum ActionKind {
     Rollback,
     /// Delete pod.
     DeletePod,
+    /// Tell a person.
+    Escalate,
     /// Undo of one of the others.
     Undo,
 }
 
 impl ActionKind {
-    /// The kinds that a policy can ask for.
+    /// The kinds that a policy can ask for and that change something.
     pub const POLICY: [Self; 5] = [Self::Scale, Self::Restart, Self::Patch, Self::Rollback, Self::DeletePod];
 
     /// The word in policies, metrics and the API.
@@ -102,6 +106,7 @@ impl ActionKind {
             Self::Patch => "patch",
             Self::Rollback => "rollback",
             Self::DeletePod => "deletePod",
+            Self::Escalate => "escalate",
             Self::Undo => "undo",
         }
     }
@@ -127,6 +132,7 @@ impl Action {
             Self::Patch(_) => ActionKind::Patch,
             Self::Rollback { .. } => ActionKind::Rollback,
             Self::DeletePod { .. } => ActionKind::DeletePod,
+            Self::Escalate => ActionKind::Escalate,
             Self::Undo { .. } => ActionKind::Undo,
         }
     }
@@ -190,6 +196,12 @@ pub struct ActionRequest {
     pub cause: Cause,
     /// Position in the policy's steps.
     pub step: u32,
+    /// The policy's steps after this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<NextStep>,
+    /// It waits until then before anything is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// Higher goes first.
     pub priority: i32,
     /// The limits of the policy, defaults filled in.
@@ -200,10 +212,33 @@ pub struct ActionRequest {
     pub evidence: Evidence,
 }
 
+/// What a policy does next if an action of it did not help.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NextStep {
+    /// So long after the step before has ended.
+    pub after: SignedDuration,
+    /// What.
+    pub action: Action,
+}
+
+/// A request that is not to be acted on before its time, nor if the symptom goes away meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// What is heard after this counts.
+    pub since: Timestamp,
+    /// It is acted on from here on.
+    pub until: Timestamp,
+}
+
 impl ActionRequest {
     /// The id of the intent that this request would become.
     pub fn id(&self, cluster: &str) -> IntentId {
         IntentId::derive(cluster, &self.policy.name, &self.cause, &self.target, self.action.kind(), self.step)
+    }
+
+    /// Whether it only tells a person: what limits changes says nothing to it.
+    pub fn only_tells(&self) -> bool {
+        self.action == Action::Escalate
     }
 
     /// Whether this takes back an intent of ours.

@@ -164,6 +164,13 @@ reasons! {
         /// When one probe is let through; none while a probe is under way.
         until: Option<Timestamp>,
     },
+    /// The policy's last actions all failed their verification (`demoteAfter`): it is in shadow until a person has looked and says `flyball policy trust`. This request was under way when that was found.
+    PolicyDemoted {
+        /// Failed verifications in a row.
+        failures: u32,
+        /// The last of them.
+        last: IntentId,
+    },
     /// A rollout of the target is making progress. Acting now would mix two changes. The request waits for it.
     RolloutInProgress {
         /// Pods of the new generation.
@@ -219,6 +226,16 @@ reasons! {
         /// What the policy says about it, or why it could not be evaluated.
         message: String,
     },
+    /// The policy waits before it acts: for the time of its next step (`after`), or to see whether the symptom goes away by itself (`absent`). The request waits.
+    NotYet {
+        /// When it is due.
+        until: Timestamp,
+    },
+    /// While the request waited for its time, what the policy asks to be absent came: the symptom cleared, or a signal of `match.absent`. There is nothing left to help.
+    Contradicted {
+        /// When that was observed.
+        at: Timestamp,
+    },
     /// What is needed to decide could not be read. Flyball does not act on what it cannot see.
     StateUnavailable {
         /// What could not be read, and why.
@@ -228,8 +245,8 @@ reasons! {
 
 impl DenyReason {
     /// The words of the reasons that pass by themselves.
-    pub const WAITS: [&'static str; 5] =
-        ["ConcurrencyLimit", "TargetBusy", "RolloutInProgress", "DisruptionBudget", "StateUnavailable"];
+    pub const WAITS: [&'static str; 6] =
+        ["ConcurrencyLimit", "TargetBusy", "RolloutInProgress", "DisruptionBudget", "NotYet", "StateUnavailable"];
 
     /// Whether the objection passes by itself, so that the request waits for it instead of being denied.
     pub fn passes_by_itself(&self) -> bool {
@@ -239,7 +256,9 @@ impl DenyReason {
     /// When the same request would be allowed as far as this reason goes, where that is known.
     pub fn allowed_at(&self) -> Option<Timestamp> {
         match self {
-            Self::OutsideWindow { until } | Self::ActionBudgetExhausted { until, .. } => Some(*until),
+            Self::OutsideWindow { until } | Self::ActionBudgetExhausted { until, .. } | Self::NotYet { until } => {
+                Some(*until)
+            }
             Self::Paused { until, .. }
             | Self::CooldownActive { until, .. }
             | Self::ScaleVelocityExceeded { until, .. }
@@ -258,17 +277,24 @@ pub enum NoAction {
     NoPolicyMatched,
     /// Only disabled policies are about it.
     PolicyDisabled,
+    /// What the policies about it ask of other signals has not come.
+    Uncorrelated,
     /// Only shadow policies are about it.
     ShadowOnly,
 }
 
 impl NoAction {
+    /// Every one of them.
+    pub const ALL: [Self; 5] =
+        [Self::NotAnomalous, Self::NoPolicyMatched, Self::PolicyDisabled, Self::Uncorrelated, Self::ShadowOnly];
+
     /// The fixed word.
     pub fn label(self) -> &'static str {
         match self {
             Self::NotAnomalous => "NotAnomalous",
             Self::NoPolicyMatched => "NoPolicyMatched",
             Self::PolicyDisabled => "PolicyDisabled",
+            Self::Uncorrelated => "Uncorrelated",
             Self::ShadowOnly => "ShadowOnly",
         }
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::action::ActionRequest;
+use crate::action::{Action, ActionRequest, Cause};
 use crate::deny::DenyReason;
 use crate::facts::Snapshot;
 use crate::history::History;
@@ -57,6 +57,7 @@ pub const SCREEN: &[Screen] = &[
     scope::allowed,
     scope::protected_namespace,
     time::fresh,
+    time::due,
     scope::confident,
     custom::signal_guards,
     scope::not_duplicate,
@@ -66,7 +67,10 @@ pub const SCREEN: &[Screen] = &[
     rate::namespace_budget,
     rate::cluster_budget,
     rate::breaker_closed,
+    rate::trusted,
     reach::target_free,
+    reach::row_free,
+    reach::its_turn,
     reach::namespace_slot,
     reach::cluster_slot,
 ];
@@ -75,6 +79,14 @@ pub const SCREEN: &[Screen] = &[
 /// by the number of rollouts at once if its parent has given its slot back.
 pub const SCREEN_UNDO: &[Screen] =
     &[pause::paused, scope::protected_namespace, reach::namespace_slot, reach::cluster_slot];
+
+/// Asked of what only tells a person: it changes nothing, so neither a list of what is allowed nor a budget, a pause or a freeze
+/// window keeps people from hearing.
+pub const SCREEN_TELL: &[Screen] =
+    &[time::fresh, time::due, scope::confident, custom::signal_guards, scope::not_duplicate, time::cooled_down];
+
+/// Asked of the step that only tells: it is the last, and nothing but its time and the symptom's end keeps it from coming.
+pub const SCREEN_TELL_STEP: &[Screen] = &[time::due, reach::its_turn];
 
 /// Asked of a shadow policy's request: its own cooldown, no budget, no slot.
 pub const SCREEN_SHADOW: &[Screen] = &[
@@ -90,6 +102,7 @@ pub const SCREEN_SHADOW: &[Screen] = &[
 
 /// Asked of every request, on a fresh read.
 pub const INSPECT: &[Inspect] = &[
+    scope::in_force,
     target::not_done_already,
     target::not_opted_out,
     target::not_protected,
@@ -116,8 +129,14 @@ pub const INSPECT_UNDO: &[Inspect] = &[
 ];
 
 /// Asked once more before a change is planned anew: somebody else has written to the target since it was judged.
-pub const INSPECT_AGAIN: &[Inspect] =
-    &[target::not_opted_out, target::not_protected, target::not_paused, target::unmanaged, target::pod_may_go];
+pub const INSPECT_AGAIN: &[Inspect] = &[
+    target::not_opted_out,
+    target::not_protected,
+    target::not_paused,
+    target::unmanaged,
+    time::stamp_cooled_down,
+    target::pod_may_go,
+];
 
 /// The answer to a request. What cannot be told is never a pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +182,7 @@ pub struct Admitted {
 
 /// How many of the namespace's workloads may be affected, and which were down when it was read: asked again when the
 /// admission is appended, since other admissions may have come between.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Reach {
     allowed: u32,
     total: u32,
@@ -190,20 +209,35 @@ impl Admitted {
     pub fn still_clear(&self, history: &History, rules: &Guardrails, now: Timestamp) -> Verdict<()> {
         let scene = Scene { request: &self.request, history, rules, now };
         let mut reasons = objections(&scene);
-        if self.request.undoes().is_none() {
+        if self.request.undoes().is_none() && !self.request.only_tells() {
             reasons.extend(self.reach.exceeded(&scene));
         }
         settle(self.request.clone(), reasons, |_| ())
     }
 }
 
+/// Who is asked about a request, on memory.
+fn screens(request: &ActionRequest) -> &'static [Screen] {
+    match (&request.cause, &request.action) {
+        (Cause::Undo(_), _) => SCREEN_UNDO,
+        (Cause::Step(_), Action::Escalate) => SCREEN_TELL_STEP,
+        (_, Action::Escalate) => SCREEN_TELL,
+        _ => SCREEN,
+    }
+}
+
 fn objections(scene: &Scene<'_>) -> Vec<DenyReason> {
-    let list = if scene.request.undoes().is_some() { SCREEN_UNDO } else { SCREEN };
-    list.iter().filter_map(|guard| guard(scene).err()).collect()
+    screens(scene.request).iter().filter_map(|guard| guard(scene).err()).collect()
 }
 
 fn settle<T>(request: ActionRequest, reasons: Vec<DenyReason>, pass: impl FnOnce(ActionRequest) -> T) -> Verdict<T> {
-    if reasons.is_empty() {
+    // What is not due yet waits for its time, whatever else speaks against it now: that is asked when it is due.
+    let gone =
+        reasons.iter().any(|it| matches!(it, DenyReason::Contradicted { .. } | DenyReason::DuplicateSignal { .. }));
+    let not_yet = reasons.iter().find(|it| matches!(it, DenyReason::NotYet { .. })).cloned();
+    if let Some(not_yet) = not_yet.filter(|_| !gone) {
+        Verdict::Defer(Objections { request, reasons: vec![not_yet] })
+    } else if reasons.is_empty() {
         Verdict::Pass(pass(request))
     } else if reasons.iter().all(DenyReason::passes_by_itself) {
         Verdict::Defer(Objections { request, reasons })
@@ -281,6 +315,13 @@ pub fn judge(
     let adds = grows_by(&change, seen);
     let reach = Reach::of(&sight);
     settle(request, reasons, |request| Admitted { request, change, adds, reach })
+}
+
+/// What only tells a person is not judged on its target: people are to hear most of all when that cannot be read, or is gone.
+/// Nothing, if the request changes something.
+pub fn tell(cleared: &Cleared) -> Option<Admitted> {
+    let request = Some(&cleared.request).filter(|it| it.only_tells()).cloned()?;
+    Some(Admitted { request, change: Change::none(), adds: 0, reach: Reach::default() })
 }
 
 fn grows_by(change: &Change, seen: &Snapshot) -> u32 {

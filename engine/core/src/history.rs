@@ -7,7 +7,9 @@ mod lookup;
 mod needed;
 mod pairs;
 mod shadows;
+mod sightings;
 mod slots;
+mod trust;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,13 +20,16 @@ use serde::{Deserialize, Serialize};
 
 pub use contradiction::Contradiction;
 pub use intents::WHOLE;
+pub use sightings::{MOST as MOST_SOUGHT, Sight};
 pub use windows::Window;
 
+use crate::action::ActionRequest;
 use crate::chain::Head;
-use crate::deny::NoAction;
+use crate::deny::{DenyReason, NoAction};
+use crate::follow_up::{step_after, step_instead};
 use crate::id::{IntentId, Revision};
 use crate::intent::{Event, Intent, Stage};
-use crate::record::{Admission, Deferral, Entry, Folded, Pause, Record, Topic, Verdict, WaitKey};
+use crate::record::{Admission, Deferral, Entry, Folded, Pause, Record, Release, Topic, Verdict, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
 
@@ -47,6 +52,10 @@ pub struct History {
     intents: intents::Intents,
     windows: windows::Windows,
     shadows: shadows::Shadows,
+    #[serde(default)]
+    sightings: sightings::Sightings,
+    #[serde(default)]
+    trust: trust::Trust,
     failures: VecDeque<Timestamp>,
     successes: BTreeSet<Timestamp>,
     #[serde(with = "pairs")]
@@ -97,9 +106,7 @@ impl History {
         match &entry.record {
             Record::Admitted(admissions) => admissions.iter().for_each(|it| self.admitted(it, entry.revision, at)),
             Record::Deferred(deferral) => self.deferred(deferral, entry.revision, at),
-            Record::Released(release) => {
-                self.waiting.remove(&release.key);
-            }
+            Record::Released(release) => self.released(release, at),
             Record::Paused(pause) => {
                 let pressed = Pressed { revision: entry.revision, told: (at, pause.clone()) };
                 self.pauses.insert(pause.id.clone(), pressed);
@@ -114,6 +121,9 @@ impl History {
             }
             Record::Folded(notes) => notes.iter().for_each(|it| self.folded(it, at)),
             Record::Symptom(symptom) => self.saw(&symptom.target, symptom.observed_at, symptom.cleared),
+            Record::Sighted(all) => all.iter().for_each(|it| self.sightings.record(it, at)),
+            Record::Demoted(it) => self.trust.demoted(it, entry.revision),
+            Record::Trusted(it) => self.trust.restored(&it.policy),
             Record::Fence => {
                 if let Topic::Intent(id) = entry.topic
                     && self.intents.change(id, |it| it.fenced(entry.head())).is_none()
@@ -142,8 +152,12 @@ impl History {
             // An undo bears its policy's name, but uses up no budget and takes no waiter's place.
             self.intents.change(parent, Intent::undone_by_an_intent);
         } else {
-            self.windows.record(request, admission.adds, at);
+            if !request.only_tells() {
+                self.windows.record(request, admission.adds, at);
+            }
             self.waiting.remove(&WaitKey::of(request));
+            // What was heard while it waited says nothing of what it does.
+            self.forget_symptoms(&request.target);
         }
         self.intents.admit(admission, revision, at);
     }
@@ -157,6 +171,24 @@ impl History {
             .or_insert(waiting);
     }
 
+    fn released(&mut self, release: &Release, at: Timestamp) {
+        let Some(waited) = self.waiting.remove(&release.key) else { return };
+        if let Some(next) = step_instead(release, at) {
+            self.await_step(next, waited.revision, at);
+        }
+        self.forget_symptoms(&release.key.target);
+    }
+
+    /// A step waits from the moment that the one before it has ended: no entry is needed that a crash could keep from being
+    /// written. What waits under the same key has joined it.
+    fn await_step(&mut self, request: ActionRequest, revision: Revision, at: Timestamp) {
+        let until = request.hold.map_or(at, |it| it.until);
+        let key = WaitKey::of(&request);
+        let joined = self.waiting.get(&key).map_or(0, |it| it.joined + 1);
+        let deferral = Deferral { request, objections: vec![DenyReason::NotYet { until }] };
+        self.waiting.insert(key, Waiting { revision, deferral, since: at, refreshed_at: until, joined });
+    }
+
     fn happened(&mut self, id: IntentId, event: &Event, entry: &Entry, at: Timestamp) -> Result<(), Contradiction> {
         let Some(applied) = self.intents.change(id, |it| it.apply(event, entry.head(), at)) else {
             self.intents.passed_over(id, entry.head());
@@ -166,7 +198,9 @@ impl History {
         let Some(intent) = self.intents.get(id) else { return Ok(()) };
         if let Stage::Closed { outcome, .. } = *intent.stage() {
             let (target, admitted_at) = (intent.request().target.clone(), intent.admitted_at());
+            let admitted = self.intents.admitted_by(id).unwrap_or(entry.revision);
             if intent.request().undoes().is_none() {
+                self.trust.ended(intent, outcome, at);
                 if outcome.trips_breaker() {
                     self.failures.push_back(at);
                 }
@@ -174,18 +208,26 @@ impl History {
                     self.successes.insert(admitted_at);
                 }
             }
+            let next = step_after(intent, outcome, at);
             self.intents.close(id, at);
-            if !self.intents.is_busy(&target) {
-                self.symptoms.remove(&target);
+            if let Some(next) = next {
+                self.await_step(next, admitted, at);
             }
+            self.forget_symptoms(&target);
         }
         Ok(())
     }
 
     /// A signal about a target whose symptom somebody may wait to see gone.
     fn saw(&mut self, target: &Workload, observed_at: Timestamp, cleared: bool) {
-        if self.intents.is_busy(target) {
+        if self.awaits_symptoms(target) {
             self.symptoms.entry(target.clone()).or_default().saw(observed_at, cleared);
+        }
+    }
+
+    fn forget_symptoms(&mut self, target: &Workload) {
+        if !self.awaits_symptoms(target) {
+            self.symptoms.remove(target);
         }
     }
 
@@ -218,6 +260,8 @@ impl History {
         let Ok(before) = self.at.checked_sub(KEEP) else { return };
         self.windows.prune(before);
         self.shadows.prune(before);
+        self.sightings.prune(before);
+        self.trust.prune(before);
         self.intents.forget(before);
         while self.failures.front().is_some_and(|at| *at < before) {
             self.failures.pop_front();

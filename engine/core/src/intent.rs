@@ -256,7 +256,7 @@ impl Intent {
     /// Whether it occupies one of the cluster's slots: from admission to the rollout's verdict, and again from the admission
     /// of its undo, which lives in its parent's slot, to its own end.
     pub fn holds_slot(&self) -> bool {
-        self.is_open() && !self.rollout_over && self.request.undoes().is_none()
+        self.is_open() && !self.rollout_over && self.request.undoes().is_none() && self.change.edit != Edit::Tell
     }
 
     /// Whether it has given its slot back and wants one for its undo: the next that frees is kept for it.

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, VerifySpec};
-use crate::policy::Conditions;
+use crate::policy::{Conditions, Mode};
 use crate::window::FreezeWindow;
 
 /// At most `max` within any `per`.
@@ -41,6 +41,9 @@ pub struct PolicyLimits {
     pub scale_up: Budget,
     /// Least confidence of an rca, 0 to 1.
     pub min_confidence: f64,
+    /// After so many failed verifications in a row the policy acts no more until a person trusts it again; 0: it always acts.
+    #[serde(default)]
+    pub demote_after: u32,
 }
 
 impl Default for PolicyLimits {
@@ -51,6 +54,7 @@ impl Default for PolicyLimits {
             replicas: Bounds { min: 1, max: 8 },
             scale_up: Budget { max: 3, per: SignedDuration::from_mins(15) },
             min_confidence: 0.5,
+            demote_after: 3,
         }
     }
 }
@@ -133,6 +137,10 @@ pub struct Guardrails {
     pub allow: Allow,
     /// What the policies' own expressions say, by the policy's name: those that have any.
     pub conditions: BTreeMap<Arc<str>, Conditions>,
+    /// By policy, the digest of what has to be absent: those that ask for an absence.
+    pub absent: BTreeMap<Arc<str>, Arc<str>>,
+    /// The policies that there are, and what each may do; none where there are only guardrails.
+    pub modes: Option<BTreeMap<Arc<str>, Mode>>,
 }
 
 impl Default for Guardrails {
@@ -162,6 +170,8 @@ impl Default for Guardrails {
             },
             allow: Allow { namespaces: vec!["*".into()], actions: ActionKind::POLICY.to_vec() },
             conditions: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            modes: None,
         }
     }
 }

@@ -23,11 +23,13 @@ pub enum Outcome {
     Rejected,
     /// A person, or a pause, ended it before anything was sent.
     Cancelled,
+    /// Nothing was changed: a person was told.
+    Escalated,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Recovered,
         Self::RolledOut,
         Self::NotRecovered,
@@ -37,6 +39,7 @@ impl Outcome {
         Self::Superseded,
         Self::Rejected,
         Self::Cancelled,
+        Self::Escalated,
     ];
 
     /// The fixed word.
@@ -51,6 +54,7 @@ impl Outcome {
             Self::Superseded => "Superseded",
             Self::Rejected => "Rejected",
             Self::Cancelled => "Cancelled",
+            Self::Escalated => "Escalated",
         }
     }
 

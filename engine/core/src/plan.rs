@@ -37,6 +37,14 @@ pub struct Change {
     pub edit: Edit,
 }
 
+impl Change {
+    /// Of what changes nothing: it was planned on nothing.
+    pub(crate) fn none() -> Self {
+        let nothing = Arc::<str>::default;
+        Self { uid: nothing(), resource_version: nothing(), generation: 0, base: nothing(), edit: Edit::Tell }
+    }
+}
+
 /// What changes, in absolute values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Edit {
@@ -56,14 +64,22 @@ pub enum Edit {
         /// Its uid: a uid dies once.
         uid: Arc<str>,
     },
+    /// Nothing: a person is told.
+    Tell,
 }
 
 impl Edit {
+    /// Name and uid of the pod that it evicts.
+    pub fn evicted(&self) -> Option<(&Arc<str>, &Arc<str>)> {
+        if let Self::Evict { pod, uid } = self { Some((pod, uid)) } else { None }
+    }
+
     /// In a few words, for people.
     pub fn summary(&self) -> String {
         match self {
             Self::Fields { summary, .. } => summary.clone(),
             Self::Evict { pod, .. } => format!("evict pod {pod}"),
+            Self::Tell => "tell a person".to_owned(),
         }
     }
 }
@@ -80,6 +96,7 @@ pub fn plan(action: &Action, seen: &Snapshot, at: Timestamp) -> Result<Change, D
         Action::Patch(patch) => patch::patched(patch, seen)?,
         Action::Rollback { revision } => rolled_back(*revision, seen)?,
         Action::DeletePod { pod } => evicted(pod.as_deref(), seen)?,
+        Action::Escalate => Edit::Tell,
         Action::Undo { revert, applied, .. } => undone(revert, applied, seen)?,
     };
     Ok(Change {
@@ -127,10 +144,11 @@ fn respec(seen: &Snapshot, spec: &Value, summary: String) -> Result<Edit, DenyRe
 }
 
 fn rolled_back(revision: Option<i64>, seen: &Snapshot) -> Result<Edit, DenyReason> {
-    let current = seen.spec.get("template").cloned().unwrap_or(Value::Null);
+    // A restart makes a revision of its own that differs in nothing else: who rolls back wants to be behind it.
+    let current = bare(seen.spec.get("template").unwrap_or(&Value::Null));
     let found = match revision {
         Some(wanted) => seen.revisions.iter().find(|it| it.revision == wanted),
-        None => seen.revisions.iter().filter(|it| it.template != current).max_by_key(|it| it.revision),
+        None => seen.revisions.iter().filter(|it| bare(&it.template) != current).max_by_key(|it| it.revision),
     };
     let what = || revision.map_or_else(|| "an older revision".to_owned(), |n| format!("revision {n}"));
     let found = found.ok_or_else(|| DenyReason::TargetNotFound { what: what() })?;
@@ -139,6 +157,18 @@ fn rolled_back(revision: Option<i64>, seen: &Snapshot) -> Result<Edit, DenyReaso
         fields.insert("template".into(), found.template.clone());
     }
     respec(seen, &spec, format!("rollback to revision {}", found.revision))
+}
+
+/// A template without the mark of a restart.
+fn bare(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(Value::Object(metadata)) = template.get_mut("metadata") {
+        let marked = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+        if marked.is_some_and(|it| it.remove(RESTARTED_AT).is_some() && it.is_empty()) {
+            metadata.remove("annotations");
+        }
+    }
+    template
 }
 
 fn evicted(pod: Option<&str>, seen: &Snapshot) -> Result<Edit, DenyReason> {

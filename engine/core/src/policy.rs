@@ -2,6 +2,7 @@
 
 mod check;
 mod conditions;
+mod correlation;
 mod fault;
 mod index;
 mod load;
@@ -9,26 +10,31 @@ mod raw;
 mod schema;
 mod source;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use conditions::{Conditions, CustomGuard};
+pub use correlation::{Beside, Correlation, Occurrences};
 pub(crate) use fault::nearest;
 pub use fault::{Fault, Faults};
 pub use load::{MAX_FILE_BYTES, load, too_large};
 pub use schema::{guardrails_schema, policy_schema};
 
-use crate::action::{Action, VerifySpec};
+use crate::action::{Action, NextStep, VerifySpec};
 use crate::expr::Expression;
 use crate::limits::{Guardrails, PolicyLimits, glob};
+use crate::record::{Part, Sighted};
 use crate::signal::{AnomalyKind, RankedCause, Signal, SignalKind};
 use crate::workload::{Workload, WorkloadKind};
-use index::Index;
+use index::{Index, Listeners};
 
 /// Everything that decides, loaded together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: Vec<Policy>,
     index: Index,
+    listeners: Listeners,
+    counting: bool,
     /// The cluster's guardrails.
     pub guardrails: Guardrails,
     /// Digest of the files that it was loaded from.
@@ -47,6 +53,16 @@ impl PolicySet {
         for policy in self.policies.iter_mut().filter(|it| it.mode == Mode::Shadow) {
             policy.mode = Mode::Enforce;
         }
+        for mode in self.guardrails.modes.iter_mut().flat_map(BTreeMap::values_mut).filter(|it| **it == Mode::Shadow) {
+            *mode = Mode::Enforce;
+        }
+        self
+    }
+
+    /// The same set with its policies trusted, however often they fail: where nobody knows whether an action has helped.
+    #[must_use]
+    pub fn trusted(mut self) -> Self {
+        self.policies.iter_mut().for_each(|it| it.limits.demote_after = 0);
         self
     }
 
@@ -58,6 +74,23 @@ impl PolicySet {
     /// The policies that may be about a signal, in the order in which they are asked. Each has still to be asked.
     pub fn candidates(&self, signal: &Signal) -> impl Iterator<Item = &Policy> {
         self.index.candidates(signal).into_iter().filter_map(|place| self.policies.get(place as usize))
+    }
+
+    /// Whether one of them counts signals.
+    pub(crate) fn count_signals(&self) -> bool {
+        self.counting
+    }
+
+    /// What a signal is to policies that look for it beside the signals that they act on.
+    pub fn sightings(&self, signal: &Signal) -> impl Iterator<Item = Sighted> {
+        let found = self.listeners.candidates(signal).into_iter();
+        found.filter_map(|(place, part)| {
+            // In shadow nothing is waited for.
+            let waits = |it: &&Policy| part != Part::Absent || it.mode == Mode::Enforce;
+            let policy = self.policies.get(place as usize).filter(waits)?;
+            let (_, beside) = policy.matches.correlation.as_ref()?.beside().find(|(it, _)| *it == part)?;
+            policy.sees(part, beside, signal)
+        })
     }
 
     /// The policies that name no cause, type, namespace or service exactly: each is asked about every signal of its kind.
@@ -81,8 +114,10 @@ pub struct Policy {
     pub matches: Match,
     /// The target's kind, if not what the signal names.
     pub target_kind: Option<WorkloadKind>,
-    /// What it asks for.
+    /// What it asks for: its first step, where it has several.
     pub action: Action,
+    /// What it asks for next if that did not help.
+    pub then: Vec<NextStep>,
     /// Its limits, the defaults filled in.
     pub limits: PolicyLimits,
     /// Its own guards: what denies a request that the lists would let pass.
@@ -137,6 +172,8 @@ pub struct Match {
     pub services: Vec<Arc<str>>,
     /// A condition on the signal and its target.
     pub when: Option<Expression>,
+    /// What it asks of other signals about the same target.
+    pub correlation: Option<Correlation>,
 }
 
 /// What a policy's match found in a signal.
@@ -189,17 +226,33 @@ impl MatchOn {
 }
 
 impl Policy {
+    /// Whether it counts the signals that match it.
+    pub(crate) fn counts(&self) -> bool {
+        self.matches.correlation.as_ref().is_some_and(|it| it.occurrences.is_some())
+    }
+
+    /// All that it may ask for, in the order of its steps.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        std::iter::once(&self.action).chain(self.then.iter().map(|it| &it.action))
+    }
+
     /// What this policy would act on for this signal, or nothing if it is not about it. A clearing signal matches nothing.
     /// `when` is not asked here.
     pub fn matched<'a>(&self, signal: &'a Signal) -> Option<Matched<'a>> {
         let cause = self.matches.on.cause(signal)?;
-        let mut target = cause.map_or(&signal.subject, |it| &it.target).clone();
+        let about = cause.map_or(&signal.subject, |it| &it.target);
+        Some(Matched { target: self.acts_on(about)?, cause })
+    }
+
+    /// The target of a signal about `about`, if it is one of the policy's.
+    fn acts_on(&self, about: &Workload) -> Option<Workload> {
+        let mut target = about.clone();
         if let Some(kind) = self.target_kind {
             target.kind = kind;
         }
         let named = |patterns: &[Arc<str>], name: &str| patterns.is_empty() || patterns.iter().any(|it| glob(it, name));
         (named(&self.matches.namespaces, &target.namespace) && named(&self.matches.services, &target.name))
-            .then_some(Matched { target, cause })
+            .then_some(target)
     }
 
     /// Whether it has expressions: then what it asks for carries the whole signal.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, ActionRequest};
@@ -88,12 +88,19 @@ pub enum Record {
     Paused(Pause),
     /// Released again. Topic `Admit`.
     Resumed(Resume),
+    /// A policy has failed too often in a row and acts no more. Topic `Admit`, so that no action of its own can follow it; said
+    /// again as a `Note` when everything older is removed.
+    Demoted(Demoted),
+    /// A demoted policy may act again. Topic `Admit`.
+    Trusted(Trusted),
     /// What happened to an intent. Topic `Intent`.
     Happened(Event),
     /// Signals that led to nothing, folded. Topic `Note`.
     Folded(Vec<Folded>),
     /// A signal about a target with an open intent. Topic `Note`.
     Symptom(Symptom),
+    /// Signals that policies count, or look for beside others. Topic `Admit`: what is decided on them comes after it.
+    Sighted(Vec<Sighted>),
     /// A process began with this set of policies, or loaded a new one. Topic `Note`.
     Started(Started),
     /// Entries are about to be removed because nobody needs them any more. Topic `Note`. A ledger that begins later than
@@ -216,6 +223,30 @@ pub struct Resume {
     pub by: String,
 }
 
+/// A policy that is taken for one in shadow, whatever its file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demoted {
+    /// Its name.
+    pub policy: Arc<str>,
+    /// Failed verifications in a row.
+    pub failures: u32,
+    /// The last of them.
+    pub last: IntentId,
+    /// When that ended.
+    pub since: Timestamp,
+}
+
+/// A person's word for a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trusted {
+    /// Its name.
+    pub policy: Arc<str>,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// What became of a signal that led to no intent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Verdict {
@@ -263,6 +294,45 @@ pub struct Symptom {
     pub observed_at: Timestamp,
     /// It clears.
     pub cleared: bool,
+}
+
+/// Something that a policy looks for about a target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sought {
+    /// The policy's name.
+    pub policy: Arc<str>,
+    /// Which of the things that it looks for.
+    pub part: Part,
+    /// Digest of the words that look for it: what was seen under others counts no more.
+    pub rule: Arc<str>,
+    /// About what.
+    pub target: Workload,
+}
+
+/// The things that a policy looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Part {
+    /// The signals that it acts on, where it counts them (`occurrences`).
+    Itself,
+    /// The one at this place of `all`.
+    Beside(u8),
+    /// What has to be absent.
+    Absent,
+}
+
+/// One was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighted {
+    /// What.
+    pub sought: Sought,
+    /// The signal.
+    pub signal: SignalId,
+    /// When it was observed.
+    pub observed_at: Timestamp,
+    /// So many of them are remembered.
+    pub keep: u32,
+    /// They belong together within this.
+    pub within: SignedDuration,
 }
 
 /// The end of a quarantine.

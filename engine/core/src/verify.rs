@@ -119,7 +119,7 @@ fn stamped_over(intent: &Intent, receipt: &Receipt, seen: &Sighting) -> bool {
 fn still_ours(intent: &Intent, seen: &Sighting) -> bool {
     match &intent.change().edit {
         Edit::Fields { apply, .. } => apply.get("spec").is_none_or(|fields| merge::holds(&seen.spec, fields)),
-        Edit::Evict { .. } => true,
+        Edit::Evict { .. } | Edit::Tell => true,
     }
 }
 

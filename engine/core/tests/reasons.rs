@@ -20,8 +20,9 @@ fn the_page_of_reasons_is_up_to_date() {
 fn every_reason_of_the_contract_is_there_in_its_order() {
     let contract = "Paused OptedOut Protected ActionNotAllowed SignalExpired ConfidenceTooLow DuplicateSignal \
         OutsideWindow CooldownActive ActionBudgetExhausted ReplicaBounds ScaleVelocityExceeded ConcurrencyLimit TargetBusy \
-        BlastRadiusExceeded BreakerOpen RolloutInProgress DisruptionBudget TargetNotFound TargetChanged TargetPaused \
-        ManagedElsewhere NothingToDo Forbidden ApprovalRequired ApprovalRejected ApprovalExpired CustomGuard StateUnavailable";
+        BlastRadiusExceeded BreakerOpen PolicyDemoted RolloutInProgress DisruptionBudget TargetNotFound TargetChanged TargetPaused \
+        ManagedElsewhere NothingToDo Forbidden ApprovalRequired ApprovalRejected ApprovalExpired CustomGuard \
+        NotYet Contradicted StateUnavailable";
     let words: Vec<&str> = DenyReason::DOCS.iter().map(|(word, _)| *word).collect();
     assert_eq!(words, contract.split_whitespace().collect::<Vec<_>>());
     assert!(DenyReason::WAITS.iter().all(|it| words.contains(it)));

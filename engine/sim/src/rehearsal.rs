@@ -5,18 +5,18 @@
 mod drive;
 mod due;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flyball_core::action::ActionRequest;
 use flyball_core::chain::Sum;
 use flyball_core::deny::{DenyReason, NoAction};
 use flyball_core::expr::Unevaluated;
-use flyball_core::guardrail::{Objections, Verdict, judge, screen, screen_shadow};
+use flyball_core::guardrail::{Objections, Verdict, judge, screen, screen_shadow, tell};
 use flyball_core::history::History;
 use flyball_core::id::{IntentId, Revision};
 use flyball_core::intent::{Intent, Writer};
-use flyball_core::mapper::propose;
+use flyball_core::mapper::{Proposal, propose};
 use flyball_core::policy::PolicySet;
 use flyball_core::record::{Admission, Deferral, Entry, Record, Release, Symptom, Topic, WaitKey};
 use flyball_core::signal::{Signal, SignalKind};
@@ -75,6 +75,8 @@ pub struct Rehearsal {
     writer: Writer,
     /// When each open intent is looked at again.
     due: Due,
+    /// When somebody who waits for his time is asked again.
+    held: BTreeSet<Timestamp>,
     /// Since when its rollout was seen complete.
     complete: BTreeMap<IntentId, Timestamp>,
     /// Unknown workloads are taken to be there, healthy and of three pods.
@@ -97,6 +99,7 @@ impl Rehearsal {
             revision: 0,
             writer,
             due: Due::default(),
+            held: BTreeSet::new(),
             complete: BTreeMap::new(),
             adopts,
         }
@@ -124,9 +127,18 @@ impl Rehearsal {
 
     /// Lets time pass until `at`: what is due by then happens, each at its own time.
     pub fn until(&mut self, at: Timestamp, witness: &mut impl Witness) {
-        while let Some((due, id)) = self.due.pop(at) {
-            self.pass(due);
-            self.drive(id, witness);
+        loop {
+            let held = self.held.first().copied().filter(|it| *it <= at);
+            if let Some((due, id)) = self.due.pop(held.unwrap_or(at)) {
+                self.pass(due);
+                self.drive(id, witness);
+            } else if let Some(held) = held {
+                self.held.remove(&held);
+                self.pass(held);
+                self.attend(witness);
+            } else {
+                break;
+            }
         }
         self.pass(at);
     }
@@ -142,11 +154,14 @@ impl Rehearsal {
     pub fn signal(&mut self, at: Timestamp, signal: &Signal, witness: &mut impl Witness) {
         self.until(at, witness);
         let policies = self.policies.clone();
-        let proposal = {
-            let cluster = &self.world.cluster;
-            let adopts = self.adopts;
-            propose(&policies, signal, |target| Self::known(cluster, target, adopts), self.now)
-        };
+        let mut proposal = self.propose(&policies, signal);
+        if !proposal.unseen.is_empty() {
+            self.append(Topic::Admit, Record::Sighted(std::mem::take(&mut proposal.unseen)));
+            proposal = self.propose(&policies, signal);
+        }
+        if !proposal.heard.is_empty() {
+            self.append(Topic::Note, Record::Sighted(std::mem::take(&mut proposal.heard)));
+        }
         for (policy, why) in &proposal.unevaluated {
             witness.unevaluated(self.now, signal, policy, why);
         }
@@ -159,6 +174,11 @@ impl Rehearsal {
             Ok(request) => self.ask(signal, request, witness),
         }
         self.symptom(signal, &target);
+    }
+
+    fn propose(&self, policies: &PolicySet, signal: &Signal) -> Proposal {
+        let (cluster, adopts) = (&self.world.cluster, self.adopts);
+        propose(policies, signal, |target| Self::known(cluster, target, adopts), &self.history, self.now)
     }
 
     fn known(cluster: &SimCluster, target: &Workload, adopts: bool) -> Option<flyball_core::expr::TargetView> {
@@ -194,6 +214,7 @@ impl Rehearsal {
             Verdict::Defer(objections) => {
                 witness.decided(self.now, signal, Decided::Deferred(&objections));
                 let Objections { request, reasons } = objections;
+                self.held.extend(request.hold.map(|it| it.until));
                 self.append(Topic::Admit, Record::Deferred(Deferral { request, objections: reasons }));
             }
             Verdict::Deny(objections) => witness.decided(self.now, signal, Decided::Denied(&objections)),
@@ -209,12 +230,16 @@ impl Rehearsal {
             Verdict::Defer(it) => return Verdict::Defer(it),
             Verdict::Deny(it) => return Verdict::Deny(it),
         };
-        let target = &cleared.request().target;
-        if self.adopts {
-            Self::known(&self.world.cluster, target, true);
-        }
-        let seen = self.world.cluster.seen(cleared.request());
-        match judge(cleared, CLUSTER, seen.as_ref(), &self.history, rules, self.now) {
+        let judged = if let Some(admitted) = tell(&cleared) {
+            Verdict::Pass(admitted)
+        } else {
+            if self.adopts {
+                Self::known(&self.world.cluster, &cleared.request().target, true);
+            }
+            let seen = self.world.cluster.seen(cleared.request());
+            judge(cleared, CLUSTER, seen.as_ref(), &self.history, rules, self.now)
+        };
+        match judged {
             Verdict::Defer(it) => Verdict::Defer(it),
             Verdict::Deny(it) => Verdict::Deny(it),
             Verdict::Pass(admitted) => {
@@ -252,14 +277,16 @@ impl Rehearsal {
                 Verdict::Deny(objections) => {
                     witness.released(self.now, &objections.request, Decided::Denied(&objections));
                     let Objections { request, reasons } = objections;
-                    self.append(Topic::Admit, Record::Released(Release { key, request, reasons }));
+                    self.append(Topic::Admit, Record::Released(Release { key: key.clone(), request, reasons }));
+                    let next = self.history.waiter(&key).and_then(|it| it.deferral.request.hold);
+                    self.held.extend(next.map(|it| it.until));
                 }
             }
         }
     }
 
     fn symptom(&mut self, signal: &Signal, target: &Workload) {
-        if !self.history.is_busy(target) {
+        if !self.history.awaits_symptoms(target) {
             return;
         }
         let cleared = matches!(&signal.kind, SignalKind::Anomaly(it) if !it.is_anomaly);

@@ -1,10 +1,10 @@
-//! The command line of `flyball policy`: policies as code. Nothing here needs a running engine.
+//! The command line of `flyball policy`: policies as code. Nothing here needs a running engine, but for `trust`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Output;
+use super::{Connection, Output};
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
@@ -39,6 +39,29 @@ pub enum Policy {
     #[command(after_help = "Examples:
   flyball policy new -f signal.json --action restart > policies/restart-cart.yaml")]
     New(New),
+    /// Let a policy act again that is in shadow because its last actions all failed their verification
+    #[command(after_help = "Examples:
+  flyball policy trust restart-on-memory-leak --reason 'the leak is fixed, the probe was wrong'")]
+    Trust(Trust),
+}
+
+/// Which policy, and why.
+#[derive(Args, Debug)]
+pub struct Trust {
+    /// The policy's name
+    pub name: String,
+    /// Why: it is kept in the ledger
+    #[arg(long)]
+    pub reason: String,
+    /// Who says so
+    #[arg(long, env = "USER", hide_env = true)]
+    pub by: Option<String>,
+    /// Where the engine is.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// What to lint.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Trouble;
 use crate::cli::{Connection, Which};
 use crate::http::{Problem, ProblemKind};
-use crate::view::hand::{Cancel, Resolve};
+use crate::view::hand::{Because, Resolve};
 use crate::view::migration::{Migration, NewMigration};
 use crate::view::pause::{NewPause, Pause, Pauses};
 use crate::view::policy::Policies;
@@ -75,7 +75,7 @@ impl Api {
     }
 
     /// Ends an action before it has an effect.
-    pub(super) async fn cancel(&self, id: &str, cancel: &Cancel) -> Result<Why, Trouble> {
+    pub(super) async fn cancel(&self, id: &str, cancel: &Because) -> Result<Why, Trouble> {
         self.call(self.to(Method::POST, &["decisions", id, "cancel"]).json(cancel)).await
     }
 
@@ -96,6 +96,11 @@ impl Api {
 
     pub(super) async fn policies(&self) -> Result<Policies, Trouble> {
         self.call(self.to(Method::GET, &["policies"])).await
+    }
+
+    /// Lets a demoted policy act again.
+    pub(super) async fn trust(&self, policy: &str, because: &Because) -> Result<Policies, Trouble> {
+        self.call(self.to(Method::POST, &["policies", policy, "trust"]).json(because)).await
     }
 
     pub(super) async fn pauses(&self) -> Result<Pauses, Trouble> {

@@ -3,11 +3,11 @@
 use super::api::Api;
 use super::{Answer, Trouble};
 use crate::cli;
-use crate::view::hand::{Cancel, Resolve};
+use crate::view::hand::{Because, Resolve};
 use crate::view::why::Why;
 
 pub(super) async fn cancel(args: cli::Cancel) -> Result<Answer, Trouble> {
-    let why = Api::new(&args.connection)?.cancel(&args.id, &Cancel { reason: args.reason, by: args.by }).await?;
+    let why = Api::new(&args.connection)?.cancel(&args.id, &Because { reason: args.reason, by: args.by }).await?;
     Ok(Answer::of(&why, args.output, ended))
 }
 

@@ -16,11 +16,13 @@ use flyball_core::ports::Message;
 use flyball_core::signal::Signal;
 use flyball_signals::Kind;
 
+use super::api::Api;
 use super::signal::{kind_of, read};
 use super::{Answer, Trouble};
-use crate::cli::policy::{Policy, Schema, SchemaOf};
+use crate::cli::policy::{Policy, Schema, SchemaOf, Trust};
 use crate::intake::Reader;
 use crate::policies::PolicyFiles;
+use crate::view::hand::Because;
 
 pub(super) async fn run(command: Policy) -> Result<Answer, Trouble> {
     match command {
@@ -31,7 +33,14 @@ pub(super) async fn run(command: Policy) -> Result<Answer, Trouble> {
         Policy::Show(args) => show::run(&args),
         Policy::Diff(args) => diff::run(&args),
         Policy::New(args) => new::run(&args),
+        Policy::Trust(args) => trust(args).await,
     }
+}
+
+async fn trust(args: Trust) -> Result<Answer, Trouble> {
+    let because = Because { reason: args.reason, by: args.by };
+    let policies = Api::new(&args.connection)?.trust(&args.name, &because).await?;
+    Ok(Answer::of(&policies, args.output, |_| format!("policy/{} trusted\n", args.name)))
 }
 
 pub(super) fn schema(args: &Schema) -> Answer {

@@ -65,7 +65,7 @@ pub(super) fn policies(list: &Policies) -> String {
         let about = if it.about.is_empty() { "*".to_owned() } else { it.about.join(",") };
         [
             it.name.clone(),
-            it.mode.clone(),
+            if it.demoted.is_some() { format!("{} (demoted)", it.mode) } else { it.mode.clone() },
             it.priority.to_string(),
             it.signal.clone(),
             format!("{about}>={}", it.least),

@@ -4,7 +4,6 @@
 use flyball_core::deny::DenyReason;
 use flyball_core::facts::STAMP_INTENT;
 use flyball_core::intent::{Attempt, Execution, Fence, Receipt};
-use flyball_core::plan::Edit;
 use flyball_core::workload::Workload;
 use serde_json::{Value, json};
 
@@ -21,18 +20,14 @@ pub(super) async fn send(door: &Door, attempt: &Attempt) -> Execution {
     let place = Place::workloads(target.kind, &target.namespace);
     let patched = door.patch(place, &target.name, &attempt.body()).await;
     let patched = patched.map_or_else(unknown, |reply| patch_outcome(&reply, target));
-    match &attempt.change().edit {
-        Edit::Fields { .. } => patched,
-        Edit::Evict { pod, uid } => {
-            let stamped = match patched {
-                Execution::Conflict(detail) => stamped_before(door, attempt, detail).await,
-                other => other,
-            };
-            match stamped {
-                Execution::Applied(receipt) => evict(door, target, pod, uid, receipt).await,
-                other => other,
-            }
-        }
+    let Some((pod, uid)) = attempt.change().edit.evicted() else { return patched };
+    let stamped = match patched {
+        Execution::Conflict(detail) => stamped_before(door, attempt, detail).await,
+        other => other,
+    };
+    match stamped {
+        Execution::Applied(receipt) => evict(door, target, pod, uid, receipt).await,
+        other => other,
     }
 }
 

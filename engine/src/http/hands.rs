@@ -10,14 +10,14 @@ use flyball_core::intent::Intent;
 use super::problem::{Kind, Problem};
 use super::{Shared, bounds};
 use crate::pipeline::NotTaken;
-use crate::view::hand::{Cancel, End, Resolve};
+use crate::view::hand::{Because, End, Resolve};
 use crate::view::why::Why;
 
 /// An id may be shortened to this many characters, as long as only one open action begins with them.
 const SHORTEST: usize = 6;
 
 /// Ends an action before it has an effect. What is on its way is fenced first, so that it cannot land later.
-#[utoipa::path(post, path = "/v1/decisions/{id}/cancel", tag = "decisions", request_body = Cancel,
+#[utoipa::path(post, path = "/v1/decisions/{id}/cancel", tag = "decisions", request_body = Because,
     params(("id" = String, Path, description = "The action's id, or enough of its beginning")),
     responses(
         (status = 200, description = "It has ended without an effect", body = Why),
@@ -32,7 +32,7 @@ pub(super) async fn cancel(
     id: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Why>, Problem> {
-    let (Path(id), word) = (id?, Problem::read::<Cancel>(&body?)?.check()?);
+    let (Path(id), word) = (id?, Problem::read::<Because>(&body?)?.check()?);
     let id = find(&api, &id)?;
     let engine = api.engine.clone();
     tracing::warn!(intent = %id, by = %word.by, reason = %word.reason, "Cancel asked for");

@@ -31,6 +31,7 @@ use super::{decisions, hands, health, ledger, pauses, policies, signals};
         ledger::migration,
         ledger::migrate,
         policies::list,
+        policies::trust,
         pauses::list,
         pauses::pause,
         pauses::resume,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::Journal;
 
 /// The version of the checkpoints that this build writes, and the only one that it begins with.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Entries are found by their age to within this.
 const MILESTONE: SignedDuration = SignedDuration::from_hours(1);
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use flyball_core::history::KEEP;
 use flyball_core::id::Revision;
 use flyball_core::ports::{Clock, PortError, Shelf};
-use flyball_core::record::Record;
+use flyball_core::record::{Demoted, Record};
 use jiff::SignedDuration;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,11 @@ async fn round(book: &Book, shelf: &dyn Shelf, retention: Retention, known: Revi
     // Read back: entries are given up only behind what has been seen to be whole.
     let whole = shelf.read().await?.map(|it| it.revision).unwrap_or_default();
     let before = needed.min(whole);
+    // Said again, a demotion keeps nothing from being removed the next time.
+    let demoted: Vec<Demoted> = book.history().demoted_before(needed).cloned().collect();
+    for it in demoted {
+        book.note(Record::Demoted(it)).await;
+    }
     let _purging = book.no_purge().await;
     // First the note, then the removal: what is missing later is known to have been given up.
     book.note(Record::Purged { before }).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use flyball_core::action::ActionRequest;
 use flyball_core::deny::DenyReason;
 use flyball_core::ports::Receipted;
-use flyball_core::record::{Folded, Symptom, Verdict};
+use flyball_core::record::{Folded, Sighted, Sought, Symptom, Verdict};
 use flyball_core::signal::Signal;
 use flyball_core::workload::Workload;
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +32,7 @@ pub struct Pending {
     hasher: RandomState,
     receipts: Vec<Box<dyn Receipted>>,
     symptoms: BTreeMap<Seen, Symptom>,
+    heard: BTreeMap<Sought, Sighted>,
     written: BTreeMap<Seen, Timestamp>,
 }
 
@@ -39,7 +40,13 @@ impl Pending {
     /// Hands in a decision: its own note, if it came to nothing, and one for each shadow. The delivery is acknowledged when they
     /// are durable.
     pub fn hear(&mut self, signal: &Signal, decided: Decided, receipt: Box<dyn Receipted>) {
-        let Decided { decision, shadows, .. } = decided;
+        let Decided { decision, shadows, heard, .. } = decided;
+        for it in heard {
+            let newest = self.heard.entry(it.sought.clone()).or_insert_with(|| it.clone());
+            if it.observed_at > newest.observed_at {
+                *newest = it;
+            }
+        }
         let known = decision == Decision::Known;
         match decision {
             Decision::Nothing(why) => self.fold(signal, None, Verdict::NoAction(why)),
@@ -76,6 +83,11 @@ impl Pending {
         self.index.clear();
         let room = self.receipts.len();
         (std::mem::take(&mut self.folded), std::mem::replace(&mut self.receipts, Vec::with_capacity(room)))
+    }
+
+    /// What was heard that policies want to be absent.
+    pub(super) fn heard(&mut self) -> Vec<Sighted> {
+        std::mem::take(&mut self.heard).into_values().collect()
     }
 
     fn fold(&mut self, signal: &Signal, request: Option<&ActionRequest>, verdict: Verdict) {

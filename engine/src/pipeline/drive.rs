@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use flyball_core::action::Cause;
 use flyball_core::deny::DenyReason;
 use flyball_core::facts::Snapshot;
 use flyball_core::guardrail::{Scene, Sight, Verdict, inspect_again, screen_again};
+use flyball_core::history::History;
 use flyball_core::id::IntentId;
 use flyball_core::intent::{Event, Execution, Intent, Stage, Writer};
 use flyball_core::outcome::Outcome;
 use flyball_core::plan::Change;
+use flyball_core::record::{Demoted, Record, WaitKey};
 use jiff::SignedDuration;
 
 use super::Engine;
@@ -37,6 +40,7 @@ impl Engine {
             patience.count(&intent);
             let step = match (intent.stage(), intent.cancelled()) {
                 (Stage::Recorded, Some(why)) => self.close(&intent, Outcome::Cancelled, why.to_owned()).await,
+                (Stage::Recorded, None) if intent.request().only_tells() => self.tell_people(&intent).await,
                 (Stage::Recorded, None) => self.send(&intent, &mut patience).await,
                 (Stage::Sending { .. } | Stage::Unknown { .. }, _) => self.read_back(&intent, &mut patience).await,
                 (Stage::Applied { .. } | Stage::RolledOut { .. }, _) => self.watch(&intent).await,
@@ -76,14 +80,49 @@ impl Engine {
     pub(super) async fn close(&self, intent: &Intent, outcome: Outcome, detail: String) -> Step {
         if self.book.concluded(intent, Event::Closed { outcome, detail }).await {
             self.telemetry.ended(intent, outcome, self.book.now());
+            self.demote().await;
+            self.tell_of_step(&WaitKey::of(intent.request())).await;
         }
         Step::On
+    }
+
+    /// Writes down which policies have failed too often. What a crash keeps from being written is written by whoever looks next.
+    pub(crate) async fn demote(&self) {
+        let due: Vec<Demoted> = self.book.history().to_demote().cloned().collect();
+        for it in due {
+            let still = |history: &History| history.to_demote().any(|due| *due == it);
+            let said = |history: &History| still(history).then(|| Record::Demoted(it.clone()));
+            if self.admitter.write(said).await {
+                let (policy, failures, last) = (&it.policy, it.failures, it.last);
+                tracing::error!(%policy, failures, %last, "Demoted to shadow: its last actions all failed; `flyball policy trust` lets it act again");
+            }
+        }
+    }
+
+    /// The fold has put the next step into the waiting room; the journal hears of it by an entry, like people.
+    pub(crate) async fn tell_of_step(&self, key: &WaitKey) {
+        let step = |history: &History| {
+            let waiting = history.waiter(key).filter(|it| matches!(it.deferral.request.cause, Cause::Step(_)))?;
+            Some(waiting.deferral.clone())
+        };
+        let Some(told) = step(&self.book.history()) else { return };
+        let still = |history: &History| step(history).filter(|it| *it == told).map(Record::Deferred);
+        self.admitter.write(still).await;
     }
 
     /// Writes what happened. Whether it was written or somebody else was faster, the fold has moved.
     pub(super) async fn write(&self, intent: &Intent, event: Event) -> Step {
         self.book.concluded(intent, event).await;
         Step::On
+    }
+
+    /// Nothing is changed: the entry, the log, the metrics and the trace tell.
+    async fn tell_people(&self, intent: &Intent) -> Step {
+        let (request, id) = (intent.request(), intent.id());
+        let (target, policy, summary) = (&request.target, &request.policy.name, &request.evidence.summary);
+        let trace_id = request.evidence.trace.trace_hex();
+        tracing::error!(intent = %id, %target, %policy, %summary, trace_id, "Escalated: a person should look");
+        self.close(intent, Outcome::Escalated, format!("a person should look: {summary}")).await
     }
 
     /// Records an attempt, sends it once, and writes down what is known of it.

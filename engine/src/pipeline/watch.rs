@@ -3,7 +3,6 @@
 use flyball_core::facts::Sighting;
 use flyball_core::follow_up::follow_up;
 use flyball_core::intent::{Event, Intent, Stage};
-use flyball_core::plan::Edit;
 use flyball_core::verify::{Verification, complete, verify};
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,10 +19,7 @@ const SYMPTOMS: SignedDuration = SignedDuration::from_secs(1);
 impl Engine {
     pub(super) async fn watch(&self, intent: &Intent) -> Step {
         let target = &intent.request().target;
-        let evicted = match &intent.change().edit {
-            Edit::Evict { pod, uid } => Some((&**pod, &**uid)),
-            Edit::Fields { .. } => None,
-        };
+        let evicted = intent.change().edit.evicted().map(|(pod, uid)| (&**pod, &**uid));
         let began = self.clock.now();
         let mut complete_since: Option<Timestamp> = None;
         loop {

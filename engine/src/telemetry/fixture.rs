@@ -40,6 +40,8 @@ pub(crate) fn request_of(signal: &Signal) -> ActionRequest {
         action: Action::Restart,
         cause: Cause::Signal(signal.id.clone()),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
         limits: PolicyLimits::default(),
         verify: VerifySpec::default(),

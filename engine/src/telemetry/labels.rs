@@ -104,7 +104,7 @@ words! {
 words! {
     /// Label `status` of `orchestrator_closed_loop_actions_total`: how an action ended.
     ActionStatus {
-        /// Done, and it holds.
+        /// Done, and it holds; or a person was told, where that was asked.
         Success = "success",
         /// Done, and it did not help, or did not come through.
         Failed = "failed",
@@ -132,7 +132,7 @@ words! {
 impl From<Outcome> for ActionStatus {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Recovered | Outcome::RolledOut => Self::Success,
+            Outcome::Recovered | Outcome::RolledOut | Outcome::Escalated => Self::Success,
             Outcome::NotRecovered | Outcome::Failed | Outcome::TimedOut | Outcome::RolledBack => Self::Failed,
             Outcome::Superseded | Outcome::Rejected | Outcome::Cancelled => Self::Rejected,
         }
@@ -145,7 +145,7 @@ impl From<Outcome> for Verified {
             Outcome::Recovered | Outcome::RolledOut => Self::Success,
             Outcome::TimedOut => Self::TimedOut,
             Outcome::NotRecovered | Outcome::Failed | Outcome::RolledBack | Outcome::Superseded => Self::Failed,
-            Outcome::Rejected | Outcome::Cancelled => Self::None,
+            Outcome::Rejected | Outcome::Cancelled | Outcome::Escalated => Self::None,
         }
     }
 }
@@ -267,7 +267,9 @@ mod tests {
         for outcome in Outcome::ALL {
             let verified = Verified::from(outcome);
             assert!(verified == Verified::None || verified.as_str() == outcome.verification_status(), "{outcome:?}");
-            assert_eq!(ActionStatus::from(outcome) == ActionStatus::Success, outcome.is_success(), "{outcome:?}");
+            // What was asked for was done, if only a person was to be told.
+            let success = outcome.is_success() || outcome == Outcome::Escalated;
+            assert_eq!(ActionStatus::from(outcome) == ActionStatus::Success, success, "{outcome:?}");
         }
         assert_eq!((Kind::of("rca"), Kind::of("{}")), (Kind::Rca, Kind::Unknown));
     }

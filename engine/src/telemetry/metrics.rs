@@ -144,6 +144,11 @@ impl Metrics {
         self.all.pauses_active.set(count(pauses));
     }
 
+    /// Policies that act no more because their actions did not help.
+    pub fn policies_demoted(&self, policies: usize) {
+        self.all.policies_demoted.set(count(policies));
+    }
+
     /// A set of policies was refused.
     pub fn policy_load_error(&self) {
         self.all.policy_load_errors.inc();
@@ -173,7 +178,7 @@ impl Metrics {
             ActionKind::Scale => &self.all.scales,
             ActionKind::Restart => &self.all.restarts,
             ActionKind::Patch | ActionKind::Rollback | ActionKind::Undo => &self.all.patches,
-            ActionKind::DeletePod => return,
+            ActionKind::DeletePod | ActionKind::Escalate => return,
         };
         let [namespace, deployment] = self.workloads.or_other([namespace, deployment]);
         family.get_or_create(&Place { namespace, deployment }).inc();

@@ -7,7 +7,6 @@ use flyball_core::action::{ActionKind, ActionRequest};
 use flyball_core::deny::DenyReason;
 use flyball_core::guardrail::breaker_is_open;
 use flyball_core::intent::{Execution, Intent};
-use flyball_core::mapper::Proposal;
 use flyball_core::outcome::Outcome;
 use flyball_core::record::Release;
 use flyball_core::signal::{Signal, TraceContext};
@@ -113,15 +112,11 @@ impl Telemetry {
         let times = decided.times;
         self.tracer.process(During::new(times.began, times.recorded), processed);
         let act = match (&decided.decision, decided.request()) {
-            (Decision::Nothing(why), _) => Err(*why),
-            (_, Some(request)) => Ok(request.clone()),
+            (Decision::Nothing(why), _) => Err(why),
+            (_, Some(request)) => Ok(request),
             (_, None) => return,
         };
-        self.tracer.map(
-            During::new(times.began, times.mapped),
-            signal,
-            &Proposal { act, shadows: Vec::new(), unevaluated: Vec::new() },
-        );
+        self.tracer.map(During::new(times.began, times.mapped), signal, act);
         let Some(request) = decided.request() else { return };
         self.tracer.judge(During::new(times.mapped, times.judged), request, reasons);
         if let Decision::Recorded(id) = decided.decision {
@@ -186,6 +181,7 @@ impl Telemetry {
         self.metrics.intents_open(history.open_count());
         self.metrics.pauses_active(history.pauses(now).count());
         self.metrics.queue_depth(engine.undecided.load(Ordering::Relaxed));
+        self.metrics.policies_demoted(history.demoted().count());
         self.metrics.breaker_open(breaker_is_open(&history, &engine.policies.load().guardrails, now));
     }
 }

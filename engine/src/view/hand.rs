@@ -9,10 +9,10 @@ use crate::pipeline::Word;
 /// The longest reason, in characters, as of a pause.
 const LONGEST: usize = 500;
 
-/// The wish to end an action before it has an effect.
+/// Why a person asks for something: to cancel an action, to trust a policy again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Cancel {
+pub struct Because {
     /// Why.
     #[schema(min_length = 1, max_length = 500)]
     pub reason: String,
@@ -49,7 +49,7 @@ pub enum End {
     Absent,
 }
 
-impl Cancel {
+impl Because {
     /// Checks it.
     ///
     /// # Errors

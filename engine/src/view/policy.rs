@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use flyball_core::action::VerifySpec;
+use flyball_core::history::History;
 use flyball_core::limits::{Guardrails, PolicyLimits, Profile};
-use flyball_core::policy::{self, MatchOn, PolicySet};
+use flyball_core::policy::{self, Correlation, MatchOn, PolicySet};
+use flyball_core::record::Demoted;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -29,6 +31,9 @@ pub struct Policy {
     pub name: String,
     /// `disabled`, `shadow` or `enforce`.
     pub mode: String,
+    /// Why it is taken for one in shadow all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted: Option<String>,
     /// Higher first.
     pub priority: i32,
     /// The profile that its limits and its verification started from.
@@ -47,6 +52,9 @@ pub struct Policy {
     /// The condition of its match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+    /// What it asks of other signals about the same target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub besides: Vec<String>,
     /// The kind of its target, if not what the signal names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -62,6 +70,9 @@ pub struct Policy {
     /// Least confidence of an rca.
     #[serde(default)]
     pub min_confidence: f64,
+    /// Failed verifications in a row after which it is in shadow; 0: never.
+    #[serde(default)]
+    pub demote_after: u32,
     /// Its own guards: name and expression that denies.
     #[serde(default)]
     pub custom: Vec<String>,
@@ -76,8 +87,14 @@ pub struct Policy {
 
 impl Policies {
     /// The set in force, and what is wrong with a newer one.
-    pub(crate) fn of(set: &PolicySet, error: Option<String>) -> Self {
-        let policies = set.policies().iter().map(Policy::of).collect();
+    pub(crate) fn of(set: &PolicySet, error: Option<String>, history: &History) -> Self {
+        let policy = |it: &policy::Policy| {
+            let since = |it: &Demoted| {
+                format!("{} in a row failed, the last {}, at {}", it.failures, it.last, words::at(it.since))
+            };
+            Policy { demoted: history.demotion(&it.name).map(since), ..Policy::of(it) }
+        };
+        let policies = set.policies().iter().map(policy).collect();
         Self { digest: set.digest.to_string(), error, policies }
     }
 }
@@ -85,11 +102,12 @@ impl Policies {
 /// The parts of a policy that can come from elsewhere, by the name that [`Policy::fields`] gives them.
 type Part = (&'static str, fn(&PolicyLimits, &VerifySpec, &PolicyLimits, &VerifySpec) -> bool);
 
-const INHERITED: [Part; 5] = [
+const INHERITED: [Part; 6] = [
     ("cooldown", |a, _, b, _| a.cooldown == b.cooldown),
     ("budget", |a, _, b, _| a.action_budget == b.action_budget),
     ("replicas", |a, _, b, _| a.replicas == b.replicas && a.scale_up == b.scale_up),
     ("minConfidence", |a, _, b, _| a.min_confidence.to_bits() == b.min_confidence.to_bits()),
+    ("demoteAfter", |a, _, b, _| a.demote_after == b.demote_after),
     ("verification", |_, a, _, b| a == b),
 ];
 
@@ -123,12 +141,14 @@ impl Policy {
             ("namespaces", or_any(&self.namespaces)),
             ("services", or_any(&self.services)),
             ("when", self.when.clone().unwrap_or_else(|| "always".to_owned())),
+            ("besides", if self.besides.is_empty() { "nothing".to_owned() } else { self.besides.join("; ") }),
             ("target", self.target.clone().unwrap_or_else(|| "as the signal says".to_owned())),
             ("action", self.action.clone()),
             ("cooldown", self.cooldown.clone()),
             ("budget", self.budget.clone()),
             ("replicas", self.replicas.clone()),
             ("minConfidence", self.min_confidence.to_string()),
+            ("demoteAfter", if self.demote_after == 0 { "never".to_owned() } else { self.demote_after.to_string() }),
             ("custom", if self.custom.is_empty() { "none".to_owned() } else { self.custom.join("; ") }),
             ("verification", self.verification.clone()),
             ("source", self.source.clone()),
@@ -148,6 +168,7 @@ impl Policy {
         Self {
             name: it.name.to_string(),
             mode: it.mode.as_str().to_owned(),
+            demoted: None,
             priority: it.priority,
             profile: it.profile.as_ref().map(ToString::to_string),
             signal: signal.to_owned(),
@@ -156,8 +177,9 @@ impl Policy {
             namespaces: it.matches.namespaces.iter().map(ToString::to_string).collect(),
             services: it.matches.services.iter().map(ToString::to_string).collect(),
             when: it.matches.when.as_ref().map(|it| it.text().to_owned()),
+            besides: it.matches.correlation.iter().flat_map(Correlation::words).collect(),
             target: it.target_kind.map(|it| it.to_string()),
-            action: it.action.to_string(),
+            action: words::steps(it),
             cooldown: short(it.limits.cooldown),
             budget: format!("{} per {}", budget.max, short(budget.per)),
             replicas: format!(
@@ -168,6 +190,7 @@ impl Policy {
                 short(it.limits.scale_up.per)
             ),
             min_confidence: it.limits.min_confidence,
+            demote_after: it.limits.demote_after,
             custom: it.custom.iter().map(|it| format!("{}: {}", it.name, it.deny.text())).collect(),
             verification: words::verification(&it.verify),
             source: it.source.clone(),

@@ -3,6 +3,7 @@
 use flyball_core::action::{Cause, OnFailure, RecoveredBy, VerifySpec};
 use flyball_core::deny::DenyReason;
 use flyball_core::intent::Event;
+use flyball_core::policy::Policy;
 use jiff::Timestamp;
 
 use super::time::short;
@@ -47,6 +48,9 @@ pub(crate) fn reason(reason: &DenyReason) -> String {
         R::DisruptionBudget { budget } => format!("PodDisruptionBudget {budget} allows no eviction now"),
         R::TargetNotFound { what } => format!("{what} does not exist"),
         R::TargetChanged { what } | R::NothingToDo { what } => what.clone(),
+        R::PolicyDemoted { failures, last } => format!("{failures} verifications in a row failed, the last of {last}"),
+        R::NotYet { until } => format!("due at {}", at(*until)),
+        R::Contradicted { at: seen } => format!("observed at {}", at(*seen)),
         R::TargetPaused { state } => format!("the target is {state}"),
         R::ManagedElsewhere { owner } => format!("owned by {owner}"),
         R::Forbidden { detail } | R::StateUnavailable { detail } => detail.clone(),
@@ -57,7 +61,7 @@ pub(crate) fn reason(reason: &DenyReason) -> String {
     }
 }
 
-fn at(at: Timestamp) -> String {
+pub(super) fn at(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
@@ -92,6 +96,12 @@ pub(super) fn cause(cause: &Cause) -> String {
         Cause::Undo(parent) => format!("undo of {parent}"),
         Cause::Step(parent) => format!("step after {parent}"),
     }
+}
+
+/// What a policy asks for, one step after the other.
+pub(super) fn steps(policy: &Policy) -> String {
+    let then = policy.then.iter().map(|it| format!(", after {} {}", short(it.after), it.action));
+    std::iter::once(policy.action.to_string()).chain(then).collect()
 }
 
 /// How success is judged, and what follows failure.

@@ -25,6 +25,8 @@ pub(crate) fn request(name: &str) -> ActionRequest {
         action: Action::Restart,
         cause: Cause::Signal(signal.clone()),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
         limits: flyball_core::limits::PolicyLimits::default(),
         verify: VerifySpec::default(),

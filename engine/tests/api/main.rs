@@ -10,4 +10,5 @@ mod pauses;
 mod reload;
 mod rules;
 mod signals;
+mod trust;
 mod world;

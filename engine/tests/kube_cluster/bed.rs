@@ -155,6 +155,8 @@ pub(crate) fn request(target: &Workload, action: Action) -> ActionRequest {
         action,
         cause: Cause::Api(key.into()),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
         limits: PolicyLimits::default(),
         verify: VerifySpec::default(),

@@ -1,6 +1,7 @@
 //! What the policy itself says: its `when` and its own guards.
 
 use super::{Scene, Sight};
+use crate::action::Cause;
 use crate::deny::DenyReason;
 use crate::expr::TargetView;
 use crate::policy::Conditions;
@@ -37,6 +38,10 @@ pub(super) fn guards(sight: &Sight<'_>) -> Result<(), DenyReason> {
 
 /// `when` was true of what was known of the target; it has to be true of what is read.
 pub(super) fn still_matches(sight: &Sight<'_>) -> Result<(), DenyReason> {
+    // It says when the first step is taken, and that step may have changed what it asks of the target.
+    if let Cause::Step(_) = sight.scene.request.cause {
+        return Ok(());
+    }
     let Some((conditions, signal)) = asked(&sight.scene)? else { return Ok(()) };
     let view = TargetView::from(sight.seen);
     let text = conditions.when.as_ref().map_or("", |it| it.text());

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Scene, Sight};
-use crate::action::Action;
+use crate::action::{Action, Cause};
 use crate::deny::DenyReason;
 use crate::history::{History, Window};
 use crate::limits::{Breaker, Budget};
@@ -20,7 +20,11 @@ fn within(budget: Budget, window: Window<'_>, reserved: u32, scope: &str, now: T
 }
 
 fn reserved(scene: &Scene<'_>, same: impl Fn(&crate::action::ActionRequest) -> bool) -> u32 {
-    let count = scene.history.reserved().filter(|it| it.request.undoes().is_none() && same(&it.request)).count();
+    let count = scene
+        .history
+        .reserved()
+        .filter(|it| it.request.undoes().is_none() && !it.request.only_tells() && same(&it.request));
+    let count = count.count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -54,8 +58,19 @@ pub(super) fn breaker_closed(scene: &Scene<'_>) -> Result<(), DenyReason> {
         return denied(Some(until));
     }
     // Half-open: one probe at a time.
-    let probing = history.open().any(|it| it.admitted_at() >= until) || reserved(scene, |_| true) > 0;
+    let probing = history.open().any(|it| it.admitted_at() >= until && !it.request().only_tells())
+        || reserved(scene, |_| true) > 0;
     if probing { denied(None) } else { Ok(()) }
+}
+
+/// A request of a policy that was demoted since it was made.
+pub(super) fn trusted(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    // A row of steps that is under way is finished.
+    if let Cause::Step(_) = scene.request.cause {
+        return Ok(());
+    }
+    let demotion = scene.history.demotion(&scene.request.policy.name);
+    demotion.map_or(Ok(()), |it| Err(DenyReason::PolicyDemoted { failures: it.failures, last: it.last }))
 }
 
 /// The failures that keep the breaker open, and the newest of them; none while it is closed.

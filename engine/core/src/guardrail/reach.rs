@@ -3,12 +3,34 @@
 use std::collections::BTreeSet;
 
 use super::{Reach, Scene, Sight};
+use crate::action::Cause;
 use crate::deny::DenyReason;
+use crate::record::WaitKey;
 use crate::workload::Workload;
 
 pub(super) fn target_free(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let open = scene.history.first_on(&scene.request.target);
     open.map_or(Ok(()), |intent| Err(DenyReason::TargetBusy { intent }))
+}
+
+/// A signal for which a row of steps is under way joins it, and does not begin another.
+pub(super) fn row_free(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let waiter = scene.history.waiter(&WaitKey::of(scene.request)).map(|it| &it.deferral.request.cause);
+    match (waiter, &scene.request.cause) {
+        (Some(Cause::Step(intent)), Cause::Signal(_) | Cause::Api(_)) => {
+            Err(DenyReason::TargetBusy { intent: *intent })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A step is taken while it is the one that waits. Whoever slept meanwhile finds another in its place, or none.
+pub(super) fn its_turn(scene: &Scene<'_>) -> Result<(), DenyReason> {
+    let request = scene.request;
+    let Cause::Step(intent) = request.cause else { return Ok(()) };
+    let waits = scene.history.waiter(&WaitKey::of(request)).map(|it| &it.deferral.request);
+    let same = waits.is_some_and(|it| it.cause == request.cause && it.step == request.step);
+    if same { Ok(()) } else { Err(DenyReason::DuplicateSignal { intent }) }
 }
 
 pub(super) fn namespace_slot(scene: &Scene<'_>) -> Result<(), DenyReason> {

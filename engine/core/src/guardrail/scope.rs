@@ -1,8 +1,10 @@
 //! What may be acted on at all, and on whose word.
 
-use super::Scene;
+use super::{Scene, Sight};
+use crate::action::Cause;
 use crate::deny::DenyReason;
 use crate::limits::glob;
+use crate::policy::Mode;
 
 pub(super) fn allowed(scene: &Scene<'_>) -> Result<(), DenyReason> {
     let (allow, request) = (&scene.rules.allow, scene.request);
@@ -18,6 +20,19 @@ pub(super) fn allowed(scene: &Scene<'_>) -> Result<(), DenyReason> {
         return denied(format!("namespace {}", request.target.namespace));
     }
     Ok(())
+}
+
+/// Who waited, or whose turn has come after a step, acts for a policy that may act still.
+pub(super) fn in_force(sight: &Sight<'_>) -> Result<(), DenyReason> {
+    let (request, rules) = (sight.scene.request, sight.scene.rules);
+    let (Cause::Signal(_) | Cause::Step(_), Some(modes)) = (&request.cause, &rules.modes) else { return Ok(()) };
+    let name = &request.policy.name;
+    let message = match modes.get(name) {
+        Some(Mode::Enforce) => return Ok(()),
+        Some(mode) => format!("{name} is {} by now", mode.as_str()),
+        None => format!("{name} is not in force any more"),
+    };
+    Err(DenyReason::CustomGuard { guard: "policy".to_owned(), message })
 }
 
 pub(super) fn protected_namespace(scene: &Scene<'_>) -> Result<(), DenyReason> {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{History, Waiting, Window};
+use super::{History, Sight, Waiting, Window};
 use crate::action::{ActionKind, ActionRequest, Cause};
 use crate::chain::Head;
 use crate::deny::DenyReason;
 use crate::id::{IntentId, Revision};
 use crate::intent::Intent;
-use crate::record::{Admission, Pause, WaitKey};
+use crate::record::{Admission, Demoted, Pause, Sighted, Sought, WaitKey};
 use crate::verify::Symptoms;
 use crate::workload::Workload;
 
@@ -71,6 +71,17 @@ impl History {
         self.intents.is_busy(target) || self.reserved.values().any(|it| it.request.target == *target)
     }
 
+    /// Whether what is heard of a target's symptoms matters to somebody: to an intent that is open, or to a request that waits for
+    /// its time.
+    pub fn awaits_symptoms(&self, target: &Workload) -> bool {
+        self.intents.is_busy(target) || self.waiting_on(target).any(|it| it.deferral.request.hold.is_some())
+    }
+
+    fn waiting_on<'a>(&'a self, target: &'a Workload) -> impl Iterator<Item = &'a Waiting> {
+        let first = WaitKey { target: target.clone(), policy: Arc::default() };
+        self.waiting.range(first..).take_while(|(key, _)| key.target == *target).map(|(_, it)| it)
+    }
+
     /// The open intents on a target, and those about to be.
     pub fn open_on(&self, target: &Workload) -> Vec<IntentId> {
         self.ids_on(target).collect()
@@ -82,15 +93,18 @@ impl History {
     }
 
     fn ids_on(&self, target: &Workload) -> impl Iterator<Item = IntentId> {
-        let reserved = self.reserved.values().filter(|it| it.request.target == *target).map(|it| it.id);
-        self.intents.open_on(target).chain(reserved)
+        let on_it = |it: &&Admission| it.request.target == *target && !it.request.only_tells();
+        let reserved = self.reserved.values().filter(on_it).map(|it| it.id);
+        let acts = |id: &IntentId| self.intents.get(*id).is_some_and(|it| !it.request().only_tells());
+        self.intents.open_on(target).filter(acts).chain(reserved)
     }
 
     /// Slots in use: in the cluster, or in one namespace.
     pub fn slots(&self, namespace: Option<&str>) -> u32 {
         let within = |target: &Workload| namespace.is_none_or(|it| *target.namespace == *it);
         let held = self.intents.slots().held(namespace);
-        let takes = |it: &&Admission| !self.has_slot(&it.request) && within(&it.request.target);
+        let takes =
+            |it: &&Admission| !it.request.only_tells() && !self.has_slot(&it.request) && within(&it.request.target);
         let reserved = self.reserved.values().filter(takes).count();
         u32::try_from(held + reserved).unwrap_or(u32::MAX)
     }
@@ -109,7 +123,7 @@ impl History {
     /// Workloads of a namespace that hold a slot.
     pub fn under_remediation<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Workload> {
         let held = self.intents.slots().holders(namespace).filter_map(|id| self.intents.get(id));
-        let reserved = self.reserved.values().map(|it| &it.request.target);
+        let reserved = self.reserved.values().filter(|it| !it.request.only_tells()).map(|it| &it.request.target);
         held.map(|it| &it.request().target).chain(reserved.filter(move |it| *it.namespace == *namespace))
     }
 
@@ -133,6 +147,31 @@ impl History {
             return Some((it.id, None));
         }
         self.intents.last(target, kind)
+    }
+
+    /// Whether a policy has failed so often in a row that it acts no more, and since when.
+    pub fn demotion(&self, policy: &str) -> Option<&Demoted> {
+        self.trust.demotion(policy)
+    }
+
+    /// All policies of which that is so.
+    pub fn demoted(&self) -> impl Iterator<Item = &Demoted> {
+        self.trust.all().map(|(_, it)| it)
+    }
+
+    /// Those of which it is to be written down.
+    pub fn to_demote(&self) -> impl Iterator<Item = &Demoted> {
+        self.trust.due()
+    }
+
+    /// What was seen of what a policy looks for.
+    pub fn sightings(&self, sought: &Sought) -> Sight<'_> {
+        self.sightings.of(sought)
+    }
+
+    /// Whether a sighting has to be remembered before anything is decided on it.
+    pub fn lacks(&self, sighted: &Sighted) -> bool {
+        self.sightings.lack(sighted)
     }
 
     /// When a shadow policy last would have acted.

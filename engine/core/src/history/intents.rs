@@ -110,6 +110,11 @@ impl Intents {
         self.last.get(target)?.get(&kind).copied()
     }
 
+    /// The entry that admitted one.
+    pub(super) fn admitted_by(&self, id: IntentId) -> Option<Revision> {
+        self.known.get(&id).copied()
+    }
+
     /// The oldest entry that admitted one of them.
     pub(super) fn oldest(&self) -> Option<Revision> {
         self.known.values().min().copied()

@@ -2,6 +2,7 @@
 
 use super::History;
 use crate::id::Revision;
+use crate::record::Demoted;
 
 impl History {
     /// The oldest entry that our own purges have left. A ledger that begins later has lost what nobody gave up.
@@ -29,12 +30,18 @@ impl History {
         Err(format!("entries {left} to {} are missing, and it was not us who removed them", first.0 - 1))
     }
 
-    /// The oldest entry that an intent, a pause or a waiter of this fold began with, and never later than the newest
+    /// Demotions whose entries lie before: said again later, they keep nothing from being removed.
+    pub fn demoted_before(&self, before: Revision) -> impl Iterator<Item = &Demoted> {
+        self.trust.all().filter(move |(revision, _)| *revision <= before).map(|(_, it)| it)
+    }
+
+    /// The oldest entry that an intent, a pause, a waiter or a demotion of this fold began with, and never later than the newest
     /// admission, which the next one is compared with. What lies before it and is older than [`super::KEEP`] can be purged:
     /// a fold of the rest is the same fold.
     pub fn needed_from(&self) -> Revision {
         let pauses = self.pauses.values().map(|it| it.revision);
         let waiters = self.waiting.values().map(|it| it.revision);
-        pauses.chain(waiters).chain(self.intents.oldest()).fold(self.admit.revision, Revision::min)
+        let others = self.intents.oldest().into_iter().chain(self.trust.all().map(|(revision, _)| revision));
+        pauses.chain(waiters).chain(others).fold(self.admit.revision, Revision::min)
     }
 }

@@ -73,7 +73,7 @@ impl Attempt {
             "resourceVersion": &*self.change.resource_version, "uid": &*self.change.uid, "annotations": annotations}});
         match &self.change.edit {
             Edit::Fields { apply, .. } => crate::merge::join(guard, apply),
-            Edit::Evict { .. } => guard,
+            Edit::Evict { .. } | Edit::Tell => guard,
         }
     }
 }

@@ -33,9 +33,9 @@ pub(super) fn opposites(policies: &[&Policy]) -> Vec<Finding> {
             let targets = |a: &[Arc<str>], b: &[Arc<str>]| patterns_meet(a, b);
             let same = targets(&one.matches.namespaces, &other.matches.namespaces)
                 && targets(&one.matches.services, &other.matches.services);
-            if same && undo_each_other(&one.action, &other.action) {
-                let message =
-                    format!("`{}` here, and `{}` by {}, on the same workloads", one.action, other.action, other.name);
+            let pairs = || one.actions().flat_map(|a| other.actions().map(move |b| (a, b)));
+            if let Some((a, b)) = pairs().find(|(a, b)| same && undo_each_other(a, b)) {
+                let message = format!("`{a}` here, and `{b}` by {}, on the same workloads", other.name);
                 let hint = "a cooldown longer than both verifications keeps them from swinging; better: one policy with bounds";
                 found.push(Finding::new("opposite", Severity::Warning, one, message, hint));
             }
@@ -56,7 +56,8 @@ fn undo_each_other(one: &Action, other: &Action) -> bool {
 /// Whether everything that `policy` matches is matched by `first`, as far as that can be told: a condition may keep it from matching.
 fn covers(first: &Policy, policy: &Policy) -> bool {
     let (a, b) = (&first.matches, &policy.matches);
-    let same_condition = a.when.is_none() || a.when == b.when;
+    let same_condition =
+        (a.when.is_none() || a.when == b.when) && (a.correlation.is_none() || a.correlation == b.correlation);
     // Which cause it is about differs by the causes that a policy names, and with it the target.
     let on = match (&a.on, &b.on) {
         (MatchOn::Anomaly { types, min_score }, MatchOn::Anomaly { types: others, min_score: other }) => {

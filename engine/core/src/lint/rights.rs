@@ -36,13 +36,25 @@ pub fn needed(policy: &Policy) -> Vec<Right> {
     }
     // What most signals are about, where the policy does not say.
     let kind = policy.target_kind.unwrap_or(WorkloadKind::Deployment);
-    let acts = [
+    let reads = [
         right("apps", kind.plural(), "get"),
-        right("apps", kind.plural(), "patch"),
         right("", "namespaces", "get"),
         right("autoscaling", "horizontalpodautoscalers", "list"),
     ];
-    let more = match policy.action.kind() {
+    let mut all: Vec<Right> = followed.chain(reads).collect();
+    for right in policy.actions().flat_map(|it| for_action(it.kind(), kind)) {
+        if !all.contains(&right) {
+            all.push(right);
+        }
+    }
+    all
+}
+
+fn for_action(action: ActionKind, kind: WorkloadKind) -> Vec<Right> {
+    if action == ActionKind::Escalate {
+        return Vec::new();
+    }
+    let more = match action {
         ActionKind::Rollback if kind == WorkloadKind::Deployment => vec![right("apps", "replicasets", "list")],
         ActionKind::Rollback => vec![right("apps", "controllerrevisions", "list")],
         ActionKind::DeletePod => vec![
@@ -51,9 +63,11 @@ pub fn needed(policy: &Policy) -> Vec<Right> {
             right("policy", "poddisruptionbudgets", "list"),
             right("", "pods/eviction", "create"),
         ],
-        ActionKind::Scale | ActionKind::Restart | ActionKind::Patch | ActionKind::Undo => Vec::new(),
+        ActionKind::Scale | ActionKind::Restart | ActionKind::Patch | ActionKind::Undo | ActionKind::Escalate => {
+            Vec::new()
+        }
     };
-    followed.chain(acts).chain(more).collect()
+    std::iter::once(right("apps", kind.plural(), "patch")).chain(more).collect()
 }
 
 /// What is lacking where only some rights are granted: one finding for each policy. `by` names who was asked.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::expr::{Facts, TargetView};
 use crate::limits::glob;
-use crate::policy::{MatchOn, Policy};
+use crate::policy::{Correlation, MatchOn, Policy};
 use crate::signal::{Signal, SignalKind};
 use crate::workload::Workload;
 
@@ -47,6 +47,9 @@ pub fn clauses(
             all.push(Clause::new(format!("{what} in {}", list(patterns)), &**name, holds));
         }
     }
+    if let Some(correlation) = &policy.matches.correlation {
+        all.extend(correlated(correlation));
+    }
     if let Some(when) = &policy.matches.when {
         let seen = view(&target);
         let facts = Facts { signal, cause: cause.flatten(), target: seen.as_ref(), now };
@@ -55,6 +58,16 @@ pub fn clauses(
             Err(why) => (format!("could not be evaluated: {why}"), false),
         };
         all.push(Clause::new(format!("when {}", when.text()), found, holds));
+    }
+    all
+}
+
+/// What is asked of other signals: one alone cannot answer it.
+fn correlated(it: &Correlation) -> Vec<Clause> {
+    let mut all: Vec<Clause> = it.words().into_iter().map(|it| Clause::new(it, "one signal alone", false)).collect();
+    // The last, where there is one: the action would wait for it.
+    if let Some(absent) = all.last_mut().filter(|_| it.absent.is_some()) {
+        (absent.found, absent.holds) = ("it would be waited for".to_owned(), true);
     }
     all
 }

@@ -1,8 +1,10 @@
 //! Raw to meant. Each check pushes what it finds and goes on, so that one reading finds everything.
 
+mod correlation;
 mod expression;
 mod guardrails;
 mod policy;
+mod steps;
 
 use jiff::SignedDuration;
 use serde_saphyr::{Location, Spanned};
@@ -12,6 +14,9 @@ use super::raw::{RawBudget, RawLimits};
 use super::source::Source;
 use crate::history::LONGEST_WINDOW;
 use crate::limits::{Bounds, Budget, HardLimits, PolicyLimits};
+
+/// Failures of one policy that are remembered in a row.
+const MOST_IN_A_ROW: u32 = 100;
 
 pub(super) struct Checks<'a> {
     pub(super) faults: &'a mut Vec<Fault>,
@@ -56,8 +61,18 @@ impl Checks<'_> {
             // No growth at all is a limit that makes sense; no action at all is a mode.
             scale_up: self.growth(raw.scale_up, base.scale_up, source),
             min_confidence: self.fraction(raw.min_confidence, base.min_confidence, "minConfidence", source),
+            demote_after: self.demote_after(raw.demote_after, base.demote_after, source),
         };
         Written { limits, cooldown, replicas }
+    }
+
+    fn demote_after(&mut self, raw: Option<Spanned<u32>>, base: u32, source: &Source) -> u32 {
+        let Some(raw) = raw else { return base };
+        if raw.value > MOST_IN_A_ROW {
+            let message = format!("demoteAfter is {}; it is at most {MOST_IN_A_ROW}", raw.value);
+            self.fault(source, &raw, message, Some("write such as 3, or 0 for never"));
+        }
+        raw.value
     }
 
     /// What was written must be within the cluster's hard limits; what was inherited is brought within them.

@@ -4,7 +4,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::{MatchOn, Policy};
+use super::{Correlation, Match, MatchOn, Mode, Policy};
+use crate::record::Part;
 use crate::signal::{Signal, SignalKind};
 use crate::workload::Workload;
 
@@ -43,16 +44,19 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn of(policies: &[Policy]) -> Self {
+        Self::posted(policies.iter().map(Named::of))
+    }
+
+    fn posted<'a>(all: impl Iterator<Item = Named<'a>>) -> Self {
         let mut index = Self::default();
-        for (place, policy) in policies.iter().enumerate() {
-            index.post(u32::try_from(place).expect("a set has fewer policies than bytes"), policy);
+        for (place, named) in (0..).zip(all) {
+            index.post(place, &named);
         }
         index.shapes.sort_by_key(|(shape, _)| *shape);
         index
     }
 
-    fn post(&mut self, place: u32, policy: &Policy) {
-        let named = Named::of(policy);
+    fn post(&mut self, place: u32, named: &Named<'_>) {
         let shape = named.shape();
         if shape.named == [false; 3] {
             return self.scanned[usize::from(shape.rca)].push(place);
@@ -103,6 +107,32 @@ impl Index {
     }
 }
 
+/// Who looks for signals beside those that he acts on: by the policy's place, and the part of it that looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listeners {
+    index: Index,
+    all: Vec<(u32, Part)>,
+}
+
+impl Listeners {
+    pub(super) fn of(policies: &[Policy]) -> Self {
+        let looking = (0..).zip(policies).filter(|(_, it)| it.mode != Mode::Disabled);
+        let each = looking.flat_map(|(place, policy)| {
+            let beside = policy.matches.correlation.iter().flat_map(Correlation::beside);
+            beside.map(move |(part, it)| ((place, part), Named::plain(&it.on, &policy.matches)))
+        });
+        let (all, named): (Vec<(u32, Part)>, Vec<Named<'_>>) = each.unzip();
+        Self { index: Index::posted(named.into_iter()), all }
+    }
+
+    pub(super) fn candidates(&self, signal: &Signal) -> Vec<(u32, Part)> {
+        if self.all.is_empty() {
+            return Vec::new();
+        }
+        self.index.candidates(signal).into_iter().filter_map(|it| self.all.get(it as usize).copied()).collect()
+    }
+}
+
 /// What a policy names exactly.
 struct Named<'a> {
     rca: bool,
@@ -112,15 +142,29 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn of(policy: &'a Policy) -> Self {
-        let (rca, words, it): (bool, Vec<&'a str>, _) = match &policy.matches.on {
-            MatchOn::Anomaly { types, .. } => (false, types.iter().map(|it| it.as_str()).collect(), "signal"),
-            MatchOn::Rca { causes, .. } => (true, causes.iter().map(|it| &**it).collect(), "cause"),
-        };
+    /// By the words of its lists alone.
+    fn plain(on: &'a MatchOn, it: &'a Match) -> Self {
+        let mut named = Self::listed(on, it);
+        named.narrow();
+        named
+    }
+
+    fn listed(on: &'a MatchOn, it: &'a Match) -> Self {
         let exact = |list: &'a [Arc<str>]| -> Vec<&'a str> {
             let all = list.iter().all(|it| !it.contains('*'));
             if all { list.iter().map(|it| &**it).collect() } else { Vec::new() }
         };
+        let (rca, words) = match on {
+            MatchOn::Anomaly { types, .. } => (false, types.iter().map(|it| it.as_str()).collect()),
+            MatchOn::Rca { causes, .. } => (true, causes.iter().map(|it| &**it).collect()),
+        };
+        Self { rca, words, namespaces: exact(&it.namespaces), names: exact(&it.services) }
+    }
+
+    /// By its condition, too.
+    fn of(policy: &'a Policy) -> Self {
+        let Self { rca, words, namespaces, names } = Self::listed(&policy.matches.on, &policy.matches);
+        let it = if rca { "cause" } else { "signal" };
         // Without causes an rca has no `cause` that its condition could ask about.
         let when = policy.matches.when.as_ref().filter(|_| !rca || !words.is_empty());
         let pinned =
@@ -132,8 +176,8 @@ impl<'a> Named<'a> {
         let mut named = Self {
             rca,
             words: pinned(if rca { "cause" } else { "type" }, words),
-            namespaces: pinned("namespace", exact(&policy.matches.namespaces)),
-            names: pinned("name", exact(&policy.matches.services)),
+            namespaces: pinned("namespace", namespaces),
+            names: pinned("name", names),
         };
         named.narrow();
         named

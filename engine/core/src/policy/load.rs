@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::check::Checks;
 use super::fault::{Fault, Faults};
-use super::index::Index;
+use super::index::{Index, Listeners};
 use super::raw::{Document, GuardrailsSpec, Head, PolicySpec};
 use super::source::{Source, one_of, says_something};
-use super::{Policy, PolicySet};
+use super::{Mode, Policy, PolicySet};
 use crate::id::digest;
 use crate::limits::Guardrails;
 
@@ -139,9 +139,16 @@ impl Loading {
         policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         if self.faults.is_empty() {
             let conditions = policies.iter().filter_map(|it| it.conditions().map(|said| (it.name.clone(), said)));
-            let guardrails = Guardrails { conditions: conditions.collect(), ..guardrails };
-            let index = Index::of(&policies);
-            Ok(PolicySet { policies, index, guardrails, digest: version(files) })
+            let waits = |it: &Policy| {
+                let absent = it.matches.correlation.as_ref()?.absent.as_ref()?;
+                Some((it.name.clone(), absent.rule.clone()))
+            };
+            let absent = policies.iter().filter_map(waits).collect();
+            let modes = (!policies.is_empty()).then(|| policies.iter().map(|it| (it.name.clone(), it.mode)).collect());
+            let guardrails = Guardrails { conditions: conditions.collect(), absent, modes, ..guardrails };
+            let counting = policies.iter().any(|it| it.mode != Mode::Disabled && it.counts());
+            let (index, listeners) = (Index::of(&policies), Listeners::of(&policies));
+            Ok(PolicySet { policies, index, listeners, counting, guardrails, digest: version(files) })
         } else {
             self.faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             Err(Faults(self.faults))

@@ -12,8 +12,8 @@ use serde_saphyr::Spanned;
 
 pub(super) use guardrails::{GuardrailsSpec, RawAllow, RawBreaker, RawHardLimits, RawProfile, RawProtect, RawWindow};
 pub(super) use policy::{
-    PolicySpec, RawAction, RawBudget, RawCustomGuard, RawLimits, RawMatch, RawMode, RawPatch, RawRaised, RawRollback,
-    RawScale, RawSignal, RawVerify,
+    PolicySpec, RawAction, RawBeside, RawBudget, RawCustomGuard, RawLimits, RawMatch, RawMode, RawOccurrences,
+    RawPatch, RawRaised, RawRollback, RawScale, RawSignal, RawStep, RawVerify,
 };
 
 /// Tells what kind of document follows; everything else is read later.

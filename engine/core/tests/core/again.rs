@@ -1,7 +1,7 @@
 //! What is admitted is more than a yes: its change, the replicas that it adds, and what is asked of it once more.
 
 use flyball_core::action::{Action, ActionRequest, Patch, PatchForm, Scale};
-use flyball_core::facts::{OPT_OUT, PodFacts, Snapshot};
+use flyball_core::facts::{OPT_OUT, PodFacts, STAMP_INTENT, STAMP_LAST_ACTION, Snapshot};
 use flyball_core::follow_up::undo_of;
 use flyball_core::guardrail::{Admitted, Scene, Sight, Verdict, inspect_again, judge, screen};
 use flyball_core::history::History;
@@ -64,6 +64,21 @@ fn people_and_owners_are_asked_again_before_a_change_is_planned_anew() {
     let blocked = PodFacts { name: "a".into(), uid: "u".into(), blocked_by: Some("pdb".into()) };
     check(|it| it.pod = Some(blocked), "DisruptionBudget budget=pdb");
     check(|it| it.rollout.updated = 1, "");
+}
+
+/// A ledger that was cut knows of an action only that it had begun. What the target says of it, and of its undo, is not done again.
+#[test]
+fn what_the_targets_stamp_says_is_not_sent_once_more() {
+    let own = request(TARGET, Action::Restart, "10:00").id("c").to_string();
+    let other = request(TARGET, Action::Restart, "09:00").id("c").to_string();
+    let stamp = |intent: &str, last: &str| {
+        let stamps = [(STAMP_INTENT, intent.to_owned()), (STAMP_LAST_ACTION, format!("2026-01-10T09:58:00Z {last}"))];
+        move |it: &mut Snapshot| it.annotations.extend(stamps.map(|(key, value)| (key.into(), value)))
+    };
+    check(stamp(&other, "restart"), "CooldownActive until=10:03:00Z");
+    check(stamp(&other, "undo restart"), "CooldownActive until=10:03:00Z");
+    check(stamp(&other, "scale"), "");
+    check(stamp(&own, "restart"), "");
 }
 
 /// The undo of an action that landed, its target as that left it and then changed.

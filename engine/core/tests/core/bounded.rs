@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flyball_core::action::{Action, ActionKind, Cause, Scale};
+use flyball_core::action::{Action, ActionKind, Cause, NextStep, Scale};
 use flyball_core::chain::Head;
 use flyball_core::deny::DenyReason;
 use flyball_core::history::{History, KEEP};
@@ -10,7 +10,8 @@ use flyball_core::id::{Revision, SignalId};
 use flyball_core::intent::Event;
 use flyball_core::outcome::Outcome;
 use flyball_core::record::{
-    Deferral, Entry, Folded, Pause, PauseScope, Record, Release, Resume, Symptom, Topic, Verdict, WaitKey,
+    Deferral, Entry, Folded, Part, Pause, PauseScope, Record, Release, Resume, Sighted, Sought, Symptom, Topic,
+    Trusted, Verdict, WaitKey,
 };
 use flyball_core::signal::TraceContext;
 use jiff::{SignedDuration, Timestamp};
@@ -24,11 +25,13 @@ struct Days {
     entries: Vec<Entry>,
     heads: BTreeMap<Topic, Head>,
     now: Timestamp,
+    demote_after: u32,
 }
 
 impl Days {
     fn new() -> Self {
-        Self { history: History::default(), entries: Vec::new(), heads: BTreeMap::new(), now: at("00:00") }
+        let (history, now) = (History::default(), at("00:00"));
+        Self { history, entries: Vec::new(), heads: BTreeMap::new(), now, demote_after: 0 }
     }
 
     fn append(&mut self, topic: Topic, record: Record) {
@@ -38,6 +41,10 @@ impl Days {
         self.history.apply(&entry).unwrap();
         self.heads.insert(topic, entry.head());
         self.entries.push(entry);
+        let due = self.history.to_demote().next().cloned();
+        if let Some(due) = due {
+            self.append(Topic::Admit, Record::Demoted(due));
+        }
     }
 
     fn happen(&mut self, id: flyball_core::id::IntentId, event: Event) {
@@ -51,6 +58,10 @@ impl Days {
     /// Admits a scale on one of four targets, by a signal of its own.
     fn admit(&mut self, n: usize) -> flyball_core::id::IntentId {
         let mut request = request(&target(n), Action::Scale(Scale::By(1)), "00:00");
+        request.limits.demote_after = self.demote_after;
+        if n == 3 {
+            request.then = vec![NextStep { after: SignedDuration::from_mins(5), action: Action::Restart }];
+        }
         request.cause = Cause::Signal(SignalId(format!("s{}", self.entries.len()).into()));
         request.evidence.sequence = self.entries.len() as u64 + 1;
         let admission = admission(&request, change(&request), 1);
@@ -61,6 +72,10 @@ impl Days {
     /// Retention removes what is over: what lies before this.
     fn purge(&mut self) -> Revision {
         let before = left(self).first().map_or(Revision(1), |it| it.revision);
+        let demoted: Vec<_> = self.history.demoted_before(before).cloned().collect();
+        for it in demoted {
+            self.append(Topic::Note, Record::Demoted(it));
+        }
         self.append(Topic::Note, Record::Purged { before });
         before
     }
@@ -93,6 +108,8 @@ enum Step {
     Resume(u8),
     Shadow(usize),
     See(usize, bool),
+    Sight(usize, i64),
+    Trust,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -110,6 +127,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..3u8).prop_map(Step::Resume),
         1 => (0..4usize).prop_map(Step::Shadow),
         1 => (0..4usize, any::<bool>()).prop_map(|(n, cleared)| Step::See(n, cleared)),
+        2 => (0..4usize, 0..900i64).prop_map(|(n, age)| Step::Sight(n, age)),
+        1 => Just(Step::Trust),
     ];
     prop::collection::vec(step, 0..120)
 }
@@ -127,6 +146,18 @@ fn note(days: &Days, n: usize, verdict: Verdict) -> Record {
         trace: TraceContext::default(),
         summary: "".into(),
     }])
+}
+
+/// Of one thing that the policy counts.
+fn sight(days: &mut Days, n: usize, age: i64) {
+    let sighted = Sighted {
+        sought: Sought { policy: "p".into(), part: Part::Itself, rule: "r".into(), target: workload(&target(n)) },
+        signal: SignalId(format!("s{}", days.entries.len()).into()),
+        observed_at: days.now - SignedDuration::from_mins(age),
+        keep: 3,
+        within: SignedDuration::from_hours(1),
+    };
+    days.append(Topic::Admit, Record::Sighted(vec![sighted]));
 }
 
 fn take(days: &mut Days, step: &Step) {
@@ -164,10 +195,6 @@ fn take(days: &mut Days, step: &Step) {
                 days.append(Topic::Admit, Record::Admitted(vec![admission]));
             }
         }
-        Step::Defer(n) => {
-            let deferral = Deferral { request: waits(*n), objections: vec![DenyReason::ApprovalRequired] };
-            days.append(Topic::Admit, Record::Deferred(deferral));
-        }
         Step::Join(n) => {
             let record = note(days, *n, Verdict::Joined(Vec::new()));
             days.append(Topic::Note, record);
@@ -195,11 +222,20 @@ fn take(days: &mut Days, step: &Step) {
             let symptom = Symptom { target: workload(&target(*n)), observed_at: days.now, cleared: *cleared };
             days.append(Topic::Note, Record::Symptom(symptom));
         }
+        Step::Sight(n, age) => sight(days, *n, *age),
+        Step::Trust => {
+            let trusted = Trusted { policy: "p".into(), by: String::new(), reason: String::new() };
+            days.append(Topic::Admit, Record::Trusted(trusted));
+        }
+        Step::Defer(n) => {
+            let deferral = Deferral { request: waits(*n), objections: vec![DenyReason::ApprovalRequired] };
+            days.append(Topic::Admit, Record::Deferred(deferral));
+        }
     }
 }
 
 fn days(steps: &[Step]) -> Days {
-    let mut days = Days::new();
+    let mut days = Days { demote_after: 2, ..Days::new() };
     for step in steps {
         take(&mut days, step);
     }

@@ -52,8 +52,11 @@ pub(crate) fn request(target: &str, action: Action, observed: &str) -> ActionReq
         action,
         cause: Cause::Signal(SignalId(format!("{target} {kind} {observed}").into())),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
-        limits: PolicyLimits::default(),
+        // Each test has the one guardrail in mind that it is about.
+        limits: PolicyLimits { demote_after: 0, ..PolicyLimits::default() },
         verify: VerifySpec::default(),
         evidence: Evidence {
             kind: "rca".into(),

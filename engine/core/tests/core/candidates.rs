@@ -2,6 +2,7 @@
 
 use crate::build::at;
 use crate::propose::{read, set};
+use flyball_core::history::History;
 use flyball_core::mapper::propose;
 
 fn candidates(policies: &str, signal: &str) -> Vec<String> {
@@ -59,6 +60,6 @@ fn a_condition_about_a_cause_pins_only_where_causes_are_named() {
     assert_eq!(candidates(named, "rca 0.9 shop/front leak 0.9"), [""; 0]);
     // Without causes there is no `cause`: that its condition cannot be evaluated is to be told.
     let any = set("p enforce 0 {signal: rca, when: cause.name == 'cart'}");
-    let proposal = propose(&any, &read("rca 0.9 shop/cart leak 0.9"), |_| None, at("10:00"));
+    let proposal = propose(&any, &read("rca 0.9 shop/cart leak 0.9"), |_| None, &History::default(), at("10:00"));
     assert_eq!(proposal.unevaluated.len(), 1);
 }

@@ -39,7 +39,7 @@ fn what_cannot_be_read_is_refused() {
     check(
         "mode: enforce",
         "mode: enforce\n  zzzzzz: 5",
-        "7:3 unknown field `zzzzzz` | one of mode, priority, match, profile, target, action, guardrails, verify, raises",
+        "7:3 unknown field `zzzzzz` | one of mode, priority, match, profile, target, action, steps, guardrails, verify, raises",
     );
     check("mode: enforce", "mode: enforce\n  mode: shadow", "7:3 `mode` is written twice | keep one of them");
     check("signal: rca", "signal: rca, signal: rca", "7:24 `signal` is written twice | keep one of them");
@@ -57,7 +57,7 @@ fn what_cannot_be_read_is_refused() {
     check(
         "mode: enforce",
         "on: yes\n  mode: enforce",
-        "6:3 unknown field `on` | one of mode, priority, match, profile, target, action, guardrails, verify, raises",
+        "6:3 unknown field `on` | one of mode, priority, match, profile, target, action, steps, guardrails, verify, raises",
     );
     check("mode: enforce", "mode: yes", "6:9 unknown value `yes` | one of disabled, shadow, approve, enforce");
     check("{restart: {}}", "{scale: {to: many}}", "8:24 a whole number is expected here");
@@ -212,13 +212,17 @@ fn what_is_no_action_is_refused() {
         "target: {kind: Pod}\n  action: {restart: {}}",
         "8:18 unknown value `Pod` | one of Deployment, StatefulSet, DaemonSet",
     );
-    check("{restart: {}}", "{restart: {}, rollback: {}}", "8:11 a policy has one action | split it into two policies");
+    check(
+        "{restart: {}}",
+        "{restart: {}, rollback: {}}",
+        "8:11 these are two actions | write them as `steps`, or split it into two policies",
+    );
     check("{restart: {}}", "{restart: }", "8:11 no action is written | write such as `restart: {}`");
     check("{restart: {}}", "restart", "8:11 a mapping is expected here");
     check(
         "{restart: {}}",
         "{reboot: {}}",
-        "8:12 unknown field `reboot` | one of scale, restart, patch, rollback, deletePod",
+        "8:12 unknown field `reboot` | one of scale, restart, patch, rollback, deletePod, escalate",
     );
     check("{restart: {}}", "{restart: {force: true}}", "8:22 unknown field `force`");
     check(

@@ -23,7 +23,7 @@ fn told(form: PatchForm, body: Value) -> Value {
         Err(reason) => serde_json::to_value(reason).unwrap(),
         Ok(change) => match change.edit {
             Edit::Fields { apply, .. } => apply,
-            Edit::Evict { .. } => panic!("a patch evicts nobody"),
+            other => panic!("a patch is no {}", other.summary()),
         },
     }
 }

@@ -3,7 +3,7 @@
 use flyball_core::action::{Action, ActionKind, Patch, PatchForm, Scale};
 use flyball_core::facts::{PodFacts, Snapshot, TemplateRevision};
 use flyball_core::merge;
-use flyball_core::plan::{Edit, plan};
+use flyball_core::plan::{Edit, RESTARTED_AT, plan};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -21,6 +21,7 @@ fn told(action: &Action, seen: &Snapshot) -> String {
         Err(reason) => format!("{} {reason:?}", reason.label()).split(" { ").next().unwrap().to_owned(),
         Ok(change) => match change.edit {
             Edit::Evict { pod, uid } => format!("evict {pod} {uid}"),
+            Edit::Tell => "tell".to_owned(),
             Edit::Fields { summary, apply, revert } => {
                 format!("{summary}; {apply}; {}", revert.map_or_else(|| "-".to_owned(), |it| it.to_string()))
             }
@@ -186,6 +187,30 @@ fn rollbacks_name_the_template() {
         assert_eq!(after["spec"]["template"], with(image));
         assert_eq!(merge::apply(&after, &revert.unwrap())["spec"], seen.spec);
     }
+}
+
+/// A restart is a revision of its own, of the same pods: what a rollback goes back to lies behind it.
+#[test]
+fn a_rollback_goes_behind_restarts() {
+    let template = |image: &str, restarted: Option<&str>| {
+        let mut template = snapshot("shop/cart").spec["template"].clone();
+        template["spec"]["containers"][0]["image"] = json!(image);
+        if let Some(at) = restarted {
+            template["metadata"]["annotations"] = json!({RESTARTED_AT: at});
+        }
+        template
+    };
+    let seen = seen(|it| {
+        it.spec["template"] = template("app:2", Some("now"));
+        it.revisions = vec![
+            revision(4, template("app:2", Some("now"))),
+            revision(3, template("app:2", Some("before"))),
+            revision(2, template("app:2", None)),
+            revision(1, template("app:1", None)),
+        ];
+    });
+    let planned = plan(&Action::Rollback { revision: None }, &seen, at("10:00")).unwrap();
+    assert_eq!(planned.edit.summary(), "rollback to revision 1");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flyball_core::action::Action;
 use flyball_core::expr::TargetView;
+use flyball_core::history::History;
 use flyball_core::mapper::{Proposal, propose};
 use flyball_core::policy::{PolicySet, load};
 use flyball_core::signal::{Anomaly, AnomalyKind, RankedCause, Rca, Signal, SignalKind, TraceContext};
@@ -74,7 +75,11 @@ fn told(proposal: &Proposal) -> String {
 }
 
 fn check(policies: &str, signal: &str, expected: &str) {
-    assert_eq!(told(&propose(&set(policies), &read(signal), |_| None, at("10:00"))), expected, "{signal}\n{policies}");
+    assert_eq!(
+        told(&propose(&set(policies), &read(signal), |_| None, &History::default(), at("10:00"))),
+        expected,
+        "{signal}\n{policies}"
+    );
 }
 
 const ERRORS: &str = "errors enforce 0 {signal: anomaly, types: [error], minScore: 0.9}";
@@ -168,7 +173,7 @@ fn a_condition_is_asked_of_the_signal_and_of_what_is_known_of_the_target() {
     let policies = "small enforce 9 {signal: anomaly, when: target.replicas.desired < 3}
         any enforce 1 {signal: anomaly, when: signal.score > 0.5}";
     let told = |view: &dyn Fn(&Workload) -> Option<TargetView>, signal: &str| {
-        let proposal = propose(&set(policies), &read(signal), view, at("10:00"));
+        let proposal = propose(&set(policies), &read(signal), view, &History::default(), at("10:00"));
         let failed: Vec<String> = proposal.unevaluated.iter().map(|(name, _)| name.to_string()).collect();
         format!(
             "{}{}",
@@ -187,7 +192,7 @@ fn a_condition_is_asked_of_the_signal_and_of_what_is_known_of_the_target() {
 fn a_request_of_a_policy_with_expressions_carries_its_signal() {
     let policies = "a enforce 1 {signal: anomaly, when: signal.score > 0.5}\nb shadow 2 {signal: anomaly}";
     let signal = read("anomaly error 0.9");
-    let proposal = propose(&set(policies), &signal, |_| None, at("10:00"));
+    let proposal = propose(&set(policies), &signal, |_| None, &History::default(), at("10:00"));
     assert_eq!(proposal.act.unwrap().evidence.signal.as_deref(), Some(&signal));
     assert_eq!(proposal.shadows[0].evidence.signal, None);
 }
@@ -255,7 +260,8 @@ fn only_policies_that_name_nothing_exactly_are_always_asked() {
 #[test]
 fn the_request_carries_what_the_guardrails_need() {
     let set = set("evict enforce 7 {signal: rca, causes: [leak]} | action: {deletePod: {}}");
-    let request = propose(&set, &read("rca 0.8 shop/cart leak 0.6"), |_| None, at("10:00")).act.unwrap();
+    let request =
+        propose(&set, &read("rca 0.8 shop/cart leak 0.6"), |_| None, &History::default(), at("10:00")).act.unwrap();
     assert_eq!(request.action, Action::DeletePod { pod: Some("front-1".into()) });
     assert_eq!((request.priority, request.step, &request.policy.digest), (7, 0, &set.digest));
     assert_eq!((request.evidence.confidence, request.evidence.sequence), (Some(0.8), 3));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flyball_core::action::OnFailure;
 use flyball_core::expr::TargetView;
+use flyball_core::history::History;
 use flyball_core::mapper::propose;
 use flyball_core::policy::{Policy, PolicySet, load};
 
@@ -75,7 +76,8 @@ fn view(labels: &[(&str, &str)]) -> TargetView {
 }
 
 fn acts(policies: &PolicySet, target: Option<&TargetView>) -> bool {
-    let proposal = propose(policies, &read("rca 0.8 shop/cart leak 0.9"), |_| target.cloned(), at("10:00"));
+    let proposal =
+        propose(policies, &read("rca 0.8 shop/cart leak 0.9"), |_| target.cloned(), &History::default(), at("10:00"));
     assert!(proposal.unevaluated.is_empty(), "a label that is not there is no error");
     proposal.act.is_ok()
 }

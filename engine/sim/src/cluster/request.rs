@@ -6,7 +6,6 @@ use flyball_core::deny::DenyReason;
 use flyball_core::facts::STAMP_INTENT;
 use flyball_core::id::IntentId;
 use flyball_core::intent::{Attempt, Execution, Fence, Receipt};
-use flyball_core::plan::Edit;
 use flyball_core::workload::Workload;
 use serde_json::Value;
 
@@ -31,10 +30,7 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn of(attempt: &Attempt) -> Self {
-        let evict = match &attempt.change().edit {
-            Edit::Evict { pod, uid } => Some((pod.clone(), uid.clone())),
-            Edit::Fields { .. } => None,
-        };
+        let evict = attempt.change().edit.evicted().map(|(pod, uid)| (pod.clone(), uid.clone()));
         Self {
             intent: attempt.intent(),
             number: attempt.number(),

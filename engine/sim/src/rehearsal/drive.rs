@@ -7,8 +7,8 @@ use flyball_core::guardrail::Verdict;
 use flyball_core::id::IntentId;
 use flyball_core::intent::{Event, Execution, Intent, Stage};
 use flyball_core::outcome::Outcome;
-use flyball_core::plan::{Edit, plan};
-use flyball_core::record::{self, Folded, Record, Topic};
+use flyball_core::plan::plan;
+use flyball_core::record::{self, Folded, Record, Topic, WaitKey};
 use flyball_core::signal::Signal;
 use flyball_core::verify::{Verification, complete, verify};
 use jiff::{SignedDuration, Timestamp};
@@ -25,6 +25,11 @@ impl Rehearsal {
     pub(super) fn drive(&mut self, id: IntentId, witness: &mut impl Witness) {
         while let Some(intent) = self.history.intent(id).filter(|it| it.is_open()).cloned() {
             let went_on = match intent.stage() {
+                Stage::Recorded if intent.request().only_tells() => {
+                    let detail = format!("a person should look: {}", intent.request().evidence.summary);
+                    self.close(&intent, Outcome::Escalated, detail, witness);
+                    false
+                }
                 Stage::Recorded => self.send(&intent, witness),
                 Stage::Applied { .. } | Stage::RolledOut { .. } => self.watch(&intent, witness),
                 Stage::Undoing { .. } => self.undo(&intent, witness),
@@ -51,6 +56,14 @@ impl Rehearsal {
         // An undo's parent goes on.
         if let Some(parent) = intent.request().undoes() {
             self.due.set(parent, self.now);
+        }
+        // Its policy's next step waits now, if there is one.
+        let request = intent.request();
+        let next = self.history.waiter(&WaitKey::of(request)).and_then(|it| it.deferral.request.hold);
+        self.held.extend(next.map(|it| it.until));
+        let demoted: Vec<_> = self.history.to_demote().cloned().collect();
+        for it in demoted {
+            self.append(Topic::Admit, Record::Demoted(it));
         }
         self.attend(witness);
     }
@@ -98,10 +111,7 @@ impl Rehearsal {
 
     fn watch(&mut self, intent: &Intent, witness: &mut impl Witness) -> bool {
         let target = &intent.request().target;
-        let evicted = match &intent.change().edit {
-            Edit::Evict { pod, uid } => Some((&**pod, &**uid)),
-            Edit::Fields { .. } => None,
-        };
+        let evicted = intent.change().edit.evicted().map(|(pod, uid)| (&**pod, &**uid));
         let seen = self.world.cluster.sighted(target, evicted);
         let (Stage::Applied { receipt, .. } | Stage::RolledOut { receipt, .. }) = intent.stage() else { return false };
         if seen.as_ref().is_some_and(|it| complete(receipt, it)) {

@@ -61,6 +61,8 @@ pub fn request(target: &Workload, action: Action, cause: &str) -> ActionRequest 
         action,
         cause: Cause::Signal(SignalId(cause.into())),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
         limits: PolicyLimits::default(),
         verify: VerifySpec::default(),

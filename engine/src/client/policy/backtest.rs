@@ -27,7 +27,10 @@ const AFTER: SignedDuration = SignedDuration::from_hours(2);
 const MAX_LINE: u64 = 8 << 20;
 
 pub(super) fn run(args: &Backtest) -> Result<Answer, Trouble> {
-    let set = |path: &Path| load(path).map(|it| Arc::new(if args.enforce { it.enforced() } else { it }));
+    let set = |path: &Path| {
+        // Recorded signals come on whether it has helped or not: they are no reason to trust a policy less.
+        load(path).map(|it| Arc::new(if args.enforce { it.enforced() } else { it }.trusted()))
+    };
     let tried = set(&args.policies)?;
     let against = args.against.as_deref().map(set).transpose()?;
     let namespace = args.namespace.as_str().into();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use flyball_core::history::History;
 use serde::Serialize;
 
 use super::{Answer, Trouble, load};
@@ -36,7 +37,7 @@ struct Field {
 pub(super) fn run(args: &Diff) -> Result<Answer, Trouble> {
     let (before, after) = (load(&args.before)?, load(&args.after)?);
     let named = |set| -> BTreeMap<String, Policy> {
-        Policies::of(set, None).policies.into_iter().map(|it| (it.name.clone(), it)).collect()
+        Policies::of(set, None, &History::default()).policies.into_iter().map(|it| (it.name.clone(), it)).collect()
     };
     let (old, new) = (named(&before), named(&after));
     let every: BTreeSet<&String> = old.keys().chain(new.keys()).collect();

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Match) -> Result<Answer, Trouble> {
 
 fn ask(set: &PolicySet, signal: &Signal, view: impl Fn(&Workload) -> Option<TargetView> + Copy) -> Matched {
     let now = signal.observed_at;
-    let proposal = propose(set, signal, view, now);
+    let proposal = propose(set, signal, view, &History::default(), now);
     let policies = set.policies().iter().map(|policy| {
         let all = clauses(policy, signal, view, now);
         let clauses: Vec<Clause> =

@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 
+use flyball_core::history::History;
+
 use super::{Answer, Trouble, load};
 use crate::cli::policy::Show;
 use crate::view::policy::{Policies, Policy, origins};
 
 pub(super) fn run(args: &Show) -> Result<Answer, Trouble> {
     let set = load(&args.policies)?;
-    let mut shown = Policies::of(&set, None);
+    let mut shown = Policies::of(&set, None, &History::default());
     if args.resolved {
         for (shown, it) in shown.policies.iter_mut().zip(set.policies()) {
             shown.origins = origins(it, &set.guardrails);

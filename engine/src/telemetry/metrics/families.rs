@@ -155,6 +155,7 @@ pub(super) struct Families {
     pub(super) intents_open: Gauge,
     pub(super) breaker_open: Gauge,
     pub(super) pauses_active: Gauge,
+    pub(super) policies_demoted: Gauge,
     pub(super) policy_load_errors: Counter,
     pub(super) expression_errors: Counter,
     pub(super) drops: Drops,
@@ -193,6 +194,7 @@ impl Families {
             intents_open: Gauge::default(),
             breaker_open: Gauge::default(),
             pauses_active: Gauge::default(),
+            policies_demoted: Gauge::default(),
             policy_load_errors: Counter::default(),
             expression_errors: Counter::default(),
             drops: Drops(std::array::from_fn(|n| dropped.get_or_create_owned(&Dropped { reason: DropReason::ALL[n] }))),
@@ -243,6 +245,8 @@ impl Families {
         to.register("flyball_intents_open", "Intents that are not closed", self.intents_open.clone());
         to.register("flyball_breaker_open", "1 while the breaker is open", self.breaker_open.clone());
         to.register("flyball_pauses_active", "Pauses in force", self.pauses_active.clone());
+        let help = "Policies in shadow because their last actions all failed their verification";
+        to.register("flyball_policies_demoted", help, self.policies_demoted.clone());
         let help = "Sets of policies that were refused";
         to.register("flyball_policy_load_errors", help, self.policy_load_errors.clone());
         let help = "Conditions of policies that could not be evaluated, and so did not match";

@@ -27,6 +27,7 @@ fn moved() -> Metrics {
     metrics.intents_open(2);
     metrics.breaker_open(true);
     metrics.pauses_active(1);
+    metrics.policies_demoted(2);
     metrics.policy_load_error();
     metrics.expression_failed();
     metrics.api_call("patch", "deployments", "shop", took, true);
@@ -64,6 +65,7 @@ const CONTRACT: &[&str] = &[
     "flyball_intents_open 2",
     "flyball_breaker_open 1",
     "flyball_pauses_active 1",
+    "flyball_policies_demoted 2",
     "flyball_policy_load_errors_total 1",
     "flyball_policy_expression_errors_total 1",
     r#"flyball_build_info{version="0.1.0",commit="deadbeef"} 1"#,

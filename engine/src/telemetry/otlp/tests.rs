@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use flyball_core::intent::{Execution, Receipt};
-use flyball_core::mapper::Proposal;
 use flyball_core::outcome::Outcome;
 use flyball_core::signal::TraceContext;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -50,7 +49,7 @@ fn acted(tracer: &Tracer) {
     let publisher = signal.trace;
     signal.trace = tracer.within(&publisher);
     let request = request_of(&signal);
-    tracer.map(at(0, 1), &signal, &Proposal { act: Ok(request.clone()), shadows: Vec::new(), unevaluated: Vec::new() });
+    tracer.map(at(0, 1), &signal, Ok(&request));
     tracer.judge(at(1, 2), &request, &[]);
     tracer.record(at(2, 3), &request, intent(), None);
     let bus = Some(("flyball.signal.v1.rca.prod.shop", "flyball-prod"));

@@ -4,10 +4,9 @@
 use std::time::SystemTime;
 
 use flyball_core::action::ActionRequest;
-use flyball_core::deny::DenyReason;
+use flyball_core::deny::{DenyReason, NoAction};
 use flyball_core::id::IntentId;
 use flyball_core::intent::Execution;
-use flyball_core::mapper::Proposal;
 use flyball_core::outcome::Outcome;
 use flyball_core::ports::AppendError;
 use flyball_core::signal::{Signal, TraceContext};
@@ -71,9 +70,9 @@ impl Tracer {
     }
 
     /// The policies were asked.
-    pub fn map(&self, at: During, signal: &Signal, proposal: &Proposal) {
+    pub fn map(&self, at: During, signal: &Signal, act: Result<&ActionRequest, &NoAction>) {
         self.emit(|| {
-            let attributes = match &proposal.act {
+            let attributes = match act {
                 Ok(request) => asked(request),
                 Err(silence) => target(&signal.subject).into_iter().chain([reason((*silence).into())]).collect(),
             };

@@ -34,6 +34,8 @@ impl Checks<'_> {
             protect: protect(spec.protect, base.protect),
             allow: self.allow(spec.allow, base.allow, source),
             conditions: base.conditions,
+            absent: base.absent,
+            modes: base.modes,
         }
     }
 
@@ -136,9 +138,13 @@ impl Checks<'_> {
 
     fn allow(&mut self, raw: Option<RawAllow>, base: Allow, source: &Source) -> Allow {
         let Some(raw) = raw else { return base };
-        if let Some(actions) = raw.actions.as_ref().filter(|it| it.value.contains(&ActionKind::Undo)) {
-            let message = "`undo` cannot be allowed or forbidden: a policy asks for it with `verify.onFailure`";
-            self.fault(source, actions, message, Some("leave it out of `allow.actions`"));
+        for (kind, why) in [
+            (ActionKind::Undo, "`undo` cannot be allowed or forbidden: a policy asks for it with `verify.onFailure`"),
+            (ActionKind::Escalate, "`escalate` cannot be allowed or forbidden: it changes nothing"),
+        ] {
+            if let Some(actions) = raw.actions.as_ref().filter(|it| it.value.contains(&kind)) {
+                self.fault(source, actions, why, Some("leave it out of `allow.actions`"));
+            }
         }
         Allow {
             namespaces: raw.namespaces.map_or(base.namespaces, |list| list.into_iter().map(Arc::from).collect()),

@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 use super::Checks;
 use crate::action::{Action, Patch, PatchForm, RecoveredBy, Recovery, Scale, VerifySpec};
 use crate::expr::{About, Expression};
+use crate::id::digest;
 use crate::limits::{Guardrails, Profile};
 use crate::plan;
 use crate::policy::raw::{
@@ -16,10 +17,20 @@ use crate::policy::raw::{
 };
 use crate::policy::source::{Source, one_of};
 use crate::policy::{Match, MatchOn, Mode, Policy, Raised};
+use crate::signal::AnomalyKind;
 use crate::workload::WorkloadKind;
 
 const MATCH_HINT: Option<&str> =
     Some("anomalies have `types` and `minScore`, an rca has `causes` and `minProbability`");
+
+/// What both a match and what it looks for besides say of a signal.
+pub(super) struct RawOn {
+    pub(super) signal: RawSignal,
+    pub(super) types: Option<Spanned<Vec<AnomalyKind>>>,
+    pub(super) min_score: Option<Spanned<f64>>,
+    pub(super) causes: Option<Spanned<Vec<String>>>,
+    pub(super) min_probability: Option<Spanned<f64>>,
+}
 
 impl Checks<'_> {
     pub(in crate::policy) fn policy(
@@ -32,7 +43,7 @@ impl Checks<'_> {
     ) -> Option<Policy> {
         let mode = self.mode(&spec.mode, source);
         let (target_kind, labels) = spec.target.map_or((None, None), |it| (it.kind, it.labels));
-        let mut matches = self.matches(spec.r#match, source);
+        let mut matches = self.matches(spec.r#match, rules, source);
         if let Some(labels) = labels {
             matches.when = self.selected(&labels, matches.when.take(), about(&matches.on), source);
         }
@@ -43,7 +54,20 @@ impl Checks<'_> {
         let limits = self.bounded(limits, &rules.limits, source);
         let verify = self.verify(spec.verify, base.verify, source);
         let raises = spec.raises.into_iter().filter_map(|it| self.raised(it, source)).collect();
-        let action = self.action(spec.action, target_kind, source)?;
+        let (action, then) = match (spec.action, spec.steps) {
+            (Some(action), None) => (self.action(action, target_kind, source)?, Vec::new()),
+            (None, Some(steps)) => self.steps(steps, &limits, &verify, target_kind, source)?,
+            (Some(action), Some(_)) => {
+                let hint = Some("make it the first of the steps");
+                self.fault(source, &action, "a policy has an `action` or `steps`, not both", hint);
+                return None;
+            }
+            (None, None) => {
+                let hint = Some("write such as `action: {restart: {}}`");
+                self.at(source, spec.mode.referenced, "the policy has neither `action` nor `steps`", hint);
+                return None;
+            }
+        };
         let priority = spec.priority;
         Some(Policy {
             name,
@@ -53,6 +77,7 @@ impl Checks<'_> {
             matches,
             target_kind,
             action,
+            then,
             limits,
             custom,
             verify,
@@ -133,7 +158,19 @@ impl Checks<'_> {
         }
     }
 
-    fn matches(&mut self, raw: RawMatch, source: &Source) -> Match {
+    fn matches(&mut self, raw: RawMatch, rules: &Guardrails, source: &Source) -> Match {
+        let RawMatch { signal, types, min_score, causes, min_probability, occurrences, all, absent, .. } = raw;
+        let on = self.on(RawOn { signal, types, min_score, causes, min_probability }, source);
+        let names = |list: Vec<String>| list.into_iter().map(Arc::from).collect();
+        let when = raw.when.and_then(|it| self.expression(&it, about(&on), source));
+        let words = when.as_ref().map(Expression::text);
+        let counted = digest(format!("{on:?} {words:?}").as_bytes());
+        let correlation = self.correlation(occurrences, all, absent, counted, rules, source);
+        Match { on, namespaces: names(raw.namespaces), services: names(raw.services), when, correlation }
+    }
+
+    /// Which signals are meant.
+    pub(super) fn on(&mut self, raw: RawOn, source: &Source) -> MatchOn {
         let anomaly = raw.signal == RawSignal::Anomaly;
         if let Some(causes) = raw.causes.as_ref().filter(|_| anomaly) {
             self.fault(source, causes, "`causes` is for `signal: rca` only", MATCH_HINT);
@@ -149,14 +186,12 @@ impl Checks<'_> {
         }
         let min_probability = self.fraction(raw.min_probability, 0.5, "minProbability", source);
         let min_score = self.score(raw.min_score, source);
-        let names = |list: Vec<String>| list.into_iter().map(Arc::from).collect();
-        let on = if anomaly {
+        if anomaly {
             MatchOn::Anomaly { types: raw.types.map(|it| it.value).unwrap_or_default(), min_score }
         } else {
-            MatchOn::Rca { causes: names(raw.causes.map(|it| it.value).unwrap_or_default()), min_probability }
-        };
-        let when = raw.when.and_then(|it| self.expression(&it, about(&on), source));
-        Match { on, namespaces: names(raw.namespaces), services: names(raw.services), when }
+            let causes = raw.causes.map(|it| it.value).unwrap_or_default();
+            MatchOn::Rca { causes: causes.into_iter().map(Arc::from).collect(), min_probability }
+        }
     }
 
     /// Detectors scale their scores as they like, so all that is asked is a number that a score can reach.
@@ -173,7 +208,12 @@ impl Checks<'_> {
         raw.value
     }
 
-    fn action(&mut self, raw: Spanned<RawAction>, target: Option<WorkloadKind>, source: &Source) -> Option<Action> {
+    pub(super) fn action(
+        &mut self,
+        raw: Spanned<RawAction>,
+        target: Option<WorkloadKind>,
+        source: &Source,
+    ) -> Option<Action> {
         let at = raw.referenced;
         match meant(raw.value, target) {
             Ok(action) => Some(action),
@@ -217,19 +257,22 @@ fn wrong(message: &str, hint: &str) -> Wrong {
 }
 
 fn meant(raw: RawAction, target: Option<WorkloadKind>) -> Result<Action, Wrong> {
-    let RawAction { scale, restart, patch, rollback, delete_pod } = raw;
+    let RawAction { scale, restart, patch, rollback, delete_pod, escalate } = raw;
     let written = [
         scale.map(scaled),
         restart.map(|_| Ok(Action::Restart)),
         patch.map(patched),
         rollback.map(rolled_back),
         delete_pod.map(|_| Ok(Action::DeletePod { pod: None })),
+        escalate.map(|_| Ok(Action::Escalate)),
     ];
     let mut written = written.into_iter().flatten();
     let action = match (written.next(), written.next()) {
         (Some(action), None) => action?,
         (None, _) => return Err(wrong("no action is written", "write such as `restart: {}`")),
-        (Some(_), Some(_)) => return Err(wrong("a policy has one action", "split it into two policies")),
+        (Some(_), Some(_)) => {
+            return Err(wrong("these are two actions", "write them as `steps`, or split it into two policies"));
+        }
     };
     if let Some(kind) = target.filter(|kind| !action.kind().fits(*kind)) {
         let message = format!("a {kind} cannot be the target of {}", action.kind());

@@ -30,9 +30,12 @@ pub(in crate::policy) struct PolicySpec {
     pub(in crate::policy) profile: Option<Spanned<String>>,
     /// What it acts on, if not on what the signal names.
     pub(in crate::policy) target: Option<RawTarget>,
-    /// What it asks for: one of them.
-    #[schemars(with = "RawAction")]
-    pub(in crate::policy) action: Spanned<RawAction>,
+    /// What it asks for: one of them. This, or `steps`.
+    #[schemars(with = "Option<RawAction>")]
+    pub(in crate::policy) action: Option<Spanned<RawAction>>,
+    /// What it asks for, one after the other as long as it does not help: up to 8 steps. This, or `action`.
+    #[schemars(with = "Option<Vec<RawStep>>")]
+    pub(in crate::policy) steps: Option<Spanned<Vec<Spanned<RawStep>>>>,
     /// Its limits; what is left out is its profile's, or the cluster's default.
     pub(in crate::policy) guardrails: Option<RawLimits>,
     /// How success is judged, and what follows failure.
@@ -108,6 +111,53 @@ pub(in crate::policy) struct RawMatch {
         example = "signal.confidence >= 0.8 && target.replicas.desired < 8"
     )]
     pub(in crate::policy) when: Option<Spanned<String>>,
+    /// It takes so many such signals about the same target.
+    #[schemars(with = "Option<RawOccurrences>")]
+    pub(in crate::policy) occurrences: Option<Spanned<RawOccurrences>>,
+    /// Each of these signals about the same target has to be there besides: up to 4.
+    #[schemars(with = "Option<Vec<RawBeside>>")]
+    pub(in crate::policy) all: Option<Spanned<Vec<Spanned<RawBeside>>>>,
+    /// No such signal about the same target may come for `within` after the signal: so long the action waits. In shadow nothing waits.
+    #[schemars(with = "Option<RawBeside>")]
+    pub(in crate::policy) absent: Option<Spanned<RawBeside>>,
+}
+
+/// So many within some time.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::policy) struct RawOccurrences {
+    /// How many, the signal that is acted on among them.
+    #[schemars(range(min = 2, max = 100))]
+    pub(in crate::policy) count: u32,
+    /// Within how long, by when they were observed.
+    #[schemars(with = "Length")]
+    pub(in crate::policy) within: SignedDuration,
+}
+
+/// Another signal about the same target.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::policy) struct RawBeside {
+    /// The kind of signal.
+    pub(in crate::policy) signal: RawSignal,
+    /// Types of an anomaly; any without it.
+    #[schemars(with = "Option<Vec<AnomalyKind>>")]
+    pub(in crate::policy) types: Option<Spanned<Vec<AnomalyKind>>>,
+    /// Least score of an anomaly.
+    #[schemars(with = "Option<f64>", range(min = 0.0))]
+    pub(in crate::policy) min_score: Option<Spanned<f64>>,
+    /// Causes of an rca; any without it.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(in crate::policy) causes: Option<Spanned<Vec<String>>>,
+    /// Least probability of that cause, 0 to 1; 0.5 without it.
+    #[schemars(with = "Option<f64>", range(min = 0.0, max = 1.0))]
+    pub(in crate::policy) min_probability: Option<Spanned<f64>>,
+    /// The anomaly's clearing signal is meant, not the anomaly.
+    #[serde(default)]
+    pub(in crate::policy) cleared: bool,
+    /// How far from the signal at most, by when they were observed.
+    #[schemars(with = "Length")]
+    pub(in crate::policy) within: Spanned<SignedDuration>,
 }
 
 /// What is acted on.
@@ -136,12 +186,38 @@ pub(in crate::policy) struct RawAction {
     pub(in crate::policy) rollback: Option<RawRollback>,
     /// Evict the pod that the signal names.
     pub(in crate::policy) delete_pod: Option<Nothing>,
+    /// Change nothing and tell a person.
+    pub(in crate::policy) escalate: Option<Nothing>,
 }
 
 /// `{}`
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::policy) struct Nothing {}
+
+/// One step: an action, or `escalate`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::policy) struct RawStep {
+    /// So long after the step before has ended; at once without it.
+    #[schemars(with = "Option<Length>")]
+    pub(in crate::policy) after: Option<Spanned<SignedDuration>>,
+    /// On what condition; `not recovered` without it, which is all that there is.
+    pub(in crate::policy) r#if: Option<RawIf>,
+    /// What it does.
+    #[schemars(with = "Option<RawAction>")]
+    pub(in crate::policy) action: Option<Spanned<RawAction>>,
+    /// It changes nothing and tells a person: the last step. Short for `action: {escalate: {}}`.
+    pub(in crate::policy) escalate: Option<Nothing>,
+}
+
+/// When a step is taken.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::policy) enum RawIf {
+    /// The step before it did not help: its verification failed, the API server refused it, or a guardrail denied it.
+    #[serde(rename = "not recovered")]
+    NotRecovered,
+}
 
 /// One of them.
 #[derive(Deserialize, JsonSchema)]
@@ -193,6 +269,9 @@ pub(in crate::policy) struct RawLimits {
     /// Least confidence of an rca, 0 to 1.
     #[schemars(with = "Option<f64>", range(min = 0.0, max = 1.0))]
     pub(in crate::policy) min_confidence: Option<Spanned<f64>>,
+    /// After so many failed verifications in a row the policy is in shadow until `flyball policy trust`; 0: never.
+    #[schemars(with = "Option<u32>", range(max = 100))]
+    pub(in crate::policy) demote_after: Option<Spanned<u32>>,
     /// Guards of the policy's own.
     #[serde(default)]
     pub(in crate::policy) custom: Vec<RawCustomGuard>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flyball_core::deny::DenyReason;
+use flyball_core::deny::{DenyReason, NoAction};
 use flyball_core::policy::PolicySet;
 use flyball_core::signal::Signal;
 use flyball_core::workload::{Workload, WorkloadKind};
@@ -222,7 +222,7 @@ fn known(it: &Expectation) -> Result<(), String> {
         return Err(format!("`result: {result}` is none of {}", RESULTS.join(", ")));
     }
     let reasons = DenyReason::DOCS.iter().map(|(word, _)| *word);
-    let silences = ["NotAnomalous", "NoPolicyMatched", "PolicyDisabled", "ShadowOnly"];
+    let silences = NoAction::ALL.map(NoAction::label);
     if let Some(reason) = it.reason.as_deref().filter(|it| !reasons.clone().chain(silences).any(|word| word == *it)) {
         return Err(format!("`reason: {reason}` is no reason: see docs/reasons.md"));
     }
