@@ -23,6 +23,7 @@ mod stage;
 mod story;
 mod suspects;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -108,7 +109,9 @@ fn many(args: &Args) -> bool {
     let (seeds, calls) = (result.seeds, result.calls);
     println!("{seeds} seeds, {} failed, {calls} calls, {:.1?}", result.failed.len(), begun.elapsed());
     for (at, (seed, violations)) in result.failed.iter().enumerate() {
-        for it in violations.iter().take(3) {
+        // The first of each invariant: what one of them brings about in others is not hidden by its number.
+        let mut told = BTreeSet::new();
+        for it in violations.iter().filter(|it| told.insert(it.invariant)) {
             println!("seed {seed}: {}: {}", it.invariant, it.evidence);
         }
         // One bug shows in many seeds; the first is the one to read.

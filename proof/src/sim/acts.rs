@@ -27,6 +27,9 @@ pub(super) struct Published {
     /// None for bytes that are no signal.
     pub(super) id: Option<SignalId>,
     pub(super) what: String,
+    /// When, of which trouble, about what.
+    pub(super) at: Timestamp,
+    pub(super) trouble: Option<(&'static str, Workload)>,
 }
 
 impl Stage {
@@ -110,6 +113,10 @@ impl Stage {
 
     pub(super) fn signal(&mut self, trouble: usize, target: usize, window: u64) {
         self.publish(trouble, &self.targets[target].clone(), target as u64, window);
+        // What is counted seldom comes alone.
+        if TROUBLES[trouble] == ("anomaly", "resource") {
+            self.publish(trouble, &self.targets[target].clone(), target as u64, window + 5_000);
+        }
     }
 
     /// A signal about a workload, which is number `about` of those that signals are about.
@@ -120,7 +127,8 @@ impl Stage {
         let sequence = self.world.signals.publish(message);
         self.chronicle.log().subjects.insert(sequence, about);
         let what = format!("{} {target} {window}", TROUBLES[trouble].1);
-        self.published.push(Published { sequence, id: Some(id), what });
+        let trouble = Some((TROUBLES[trouble].1, target.clone()));
+        self.published.push(Published { sequence, id: Some(id), what, at: self.clock.now(), trouble });
     }
 
     fn message(&self, (kind, word): (&str, &str), target: &Workload, window: &str) -> Message {
@@ -148,7 +156,13 @@ impl Stage {
         let message = self.message(TROUBLES[0], &self.targets[0], "deadly");
         let sequence = self.world.signals.publish(message);
         self.chronicle.log().killers.insert(sequence, Vec::new());
-        self.published.push(Published { sequence, id: None, what: "what kills its reader".to_owned() });
+        self.published.push(Published {
+            sequence,
+            id: None,
+            what: "what kills its reader".to_owned(),
+            at: self.clock.now(),
+            trouble: None,
+        });
     }
 
     fn burst(&mut self, burst: Burst) {
@@ -168,7 +182,13 @@ impl Stage {
         let body = ["{\"windowId\": ", "[]", "{\"service\": 7, \"isAnomaly\": true}"][kind];
         let message = Message { kind: Some("anomaly".into()), body: body.as_bytes().to_vec(), ..Message::default() };
         let sequence = self.world.signals.publish(message);
-        self.published.push(Published { sequence, id: None, what: format!("poison {body}") });
+        self.published.push(Published {
+            sequence,
+            id: None,
+            what: format!("poison {body}"),
+            at: self.clock.now(),
+            trouble: None,
+        });
     }
 
     fn arm(&mut self, replica: usize, trap: Trap, down: Option<SignedDuration>) {

@@ -17,7 +17,11 @@ pub(super) fn kept(doors: &Doors, held: &[u64]) {
     let (waiting, open, closed) = {
         let history = engine.book.history();
         let open = history.open().count();
-        (history.waiting().count(), open, history.intents().count() - open)
+        (
+            history.waiting().filter(|(_, it)| it.deferral.request.step == 0).count(),
+            open,
+            history.intents().count() - open,
+        )
     };
     let mut log = process.chronicle.log();
     let about: BTreeSet<u64> = held.iter().map(|it| log.subjects.get(it).copied().unwrap_or(*it)).collect();
@@ -26,8 +30,8 @@ pub(super) fn kept(doors: &Doors, held: &[u64]) {
         ("requests that wait", waiting, ROOM),
         // An undo is kept until its parent has learnt how it ended.
         ("closed intents kept whole", closed, WHOLE + open),
-        // A target has one open intent at most, and perhaps its undo.
-        ("intents that are driven", engine.drivers.len(), 2 * doors.world.cluster.targets().len()),
+        // A target has one open intent at most, perhaps its undo, and perhaps one that tells a person.
+        ("intents that are driven", engine.drivers.len(), 3 * doors.world.cluster.targets().len()),
     ];
     if undecided > most_undecided(1) / 2 {
         log.mark("a worker's queue was half full");

@@ -1,12 +1,15 @@
 //! The ledger as the judge reads it: a fold of its own, so that a bug of the engine's fold is not judged by itself. Breaches
 //! that the order of entries alone shows are found here.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flyball::pipeline::ROOM;
 use flyball_core::action::{ActionKind, ActionRequest, Cause};
 use flyball_core::chain::Head;
+use flyball_core::deny::NoAction;
 use flyball_core::id::{IntentId, Revision};
 use flyball_core::intent::Event;
 use flyball_core::outcome::Outcome;
@@ -50,7 +53,8 @@ pub(super) struct Known {
 
 impl Known {
     fn holds_slot(&self) -> bool {
-        self.closed.is_none() && !self.rolled && self.admission.request.undoes().is_none()
+        let request = &self.admission.request;
+        self.closed.is_none() && !self.rolled && request.undoes().is_none() && !request.only_tells()
     }
 }
 
@@ -60,7 +64,21 @@ pub(super) struct Fold {
     next: usize,
     pub(super) intents: BTreeMap<IntentId, Known>,
     pub(super) waiting: BTreeMap<WaitKey, Revision>,
+    /// Of those, the ones whose turn comes after a step.
+    steps: BTreeSet<WaitKey>,
     pub(super) pauses: BTreeMap<Arc<str>, Pause>,
+    /// Failed verifications in a row, and the policies for which they were too many.
+    failing: BTreeMap<Arc<str>, Vec<Timestamp>>,
+    demoted: BTreeSet<Arc<str>>,
+    /// Of which that is to be written down.
+    pub(super) due: BTreeSet<Arc<str>>,
+    /// Of which a person wanted the end.
+    cancelled: BTreeSet<IntentId>,
+    /// The ledger has forgotten: what is said may rest on what was.
+    forgets: bool,
+    /// By sequence: signals of which it was said that others are missing, and those of which something else was said.
+    pub(super) uncorrelated: BTreeSet<u64>,
+    pub(super) settled: BTreeSet<u64>,
     /// By sequence in the signal stream: where something durable was said of it.
     pub(super) said: BTreeMap<u64, Vec<Revision>>,
     pub(super) violations: Vec<Violation>,
@@ -75,7 +93,8 @@ impl Fold {
     /// What processes that knew more write blindly to it is not judged by what is left.
     pub(super) fn after(lost: &Self, witnesses: BTreeSet<String>) -> Self {
         let said = lost.said.keys().map(|it| (*it, vec![Revision::default()])).collect();
-        Self { said, witnesses, forgotten: lost.intents.keys().copied().collect(), ..Self::default() }
+        let (forgotten, forgets) = (lost.intents.keys().copied().collect(), !lost.intents.is_empty());
+        Self { forgets, said, witnesses, forgotten, ..Self::default() }
     }
 
     /// Folds what is new.
@@ -111,14 +130,18 @@ impl Fold {
             }
             Record::Deferred(it) => {
                 self.say(it.request.evidence.sequence, revision);
+                self.settled.insert(it.request.evidence.sequence);
                 self.waiting.insert(WaitKey::of(&it.request), revision);
-                if self.waiting.len() > ROOM {
-                    self.breach("B7", at, format!("{} requests wait, and {ROOM} is the most", self.waiting.len()));
+                if it.request.step == 0 {
+                    self.steps.remove(&WaitKey::of(&it.request));
+                }
+                let waiting = self.waiting.len() - self.steps.len();
+                if waiting > ROOM {
+                    self.breach("B7", at, format!("{waiting} requests wait, and {ROOM} is the most"));
                 }
             }
-            Record::Released(it) => {
-                self.waiting.remove(&it.key);
-            }
+            Record::Released(it) => self.denied(it, revision),
+            Record::Demoted(it) => self.demoted(it, at),
             Record::Paused(it) => {
                 self.pauses.insert(it.id.clone(), it.clone());
             }
@@ -128,6 +151,9 @@ impl Fold {
             Record::Happened(event) => {
                 if let Topic::Intent(id) = entry.topic {
                     self.happened(id, event, at);
+                    if let Event::Closed { outcome, .. } = event {
+                        self.ended(id, *outcome, at, revision);
+                    }
                 }
             }
             Record::Folded(notes) => {
@@ -137,8 +163,14 @@ impl Fold {
                     {
                         self.breach("G8", at, format!("signal {} was denied without a reason", note.signal));
                     }
-                    for (first, last) in &note.sequences {
-                        (*first..=*last).for_each(|it| self.say(it, revision));
+                    let alone = note.verdict == Verdict::NoAction(NoAction::Uncorrelated);
+                    for sequence in note.sequences.iter().flat_map(|(first, last)| *first..=*last) {
+                        self.say(sequence, revision);
+                        if alone {
+                            self.uncorrelated.insert(sequence)
+                        } else {
+                            self.settled.insert(sequence)
+                        };
                     }
                 }
             }
@@ -153,11 +185,13 @@ impl Fold {
     fn admitted(&mut self, admission: &Admission, at: Timestamp, head: Head) {
         let (id, request, revision) = (admission.id, &admission.request, head.revision);
         self.say(request.evidence.sequence, revision);
+        self.settled.insert(request.evidence.sequence);
         if self.intents.contains_key(&id) {
             self.breach("G5", at, format!("intent {id} was admitted twice, the second time at {revision}"));
             return;
         }
-        if let Some((pause, _)) = self.pauses.iter().find(|(_, it)| it.scope.covers(&request.target)) {
+        let paused = self.pauses.iter().find(|(_, it)| it.scope.covers(&request.target));
+        if let Some((pause, _)) = paused.filter(|_| !request.only_tells()) {
             let evidence = format!("intent {id} on {} was admitted at {revision} under pause {pause}", request.target);
             self.breach("S12", at, evidence);
         }
@@ -177,6 +211,7 @@ impl Fold {
         }
         if request.undoes().is_none() {
             self.waiting.remove(&WaitKey::of(request));
+            self.steps.remove(&WaitKey::of(request));
         }
         let known = Known {
             admission: admission.clone(),
@@ -229,6 +264,7 @@ impl Fold {
         if self.witnesses.contains(&*admission.writer.process) {
             return;
         }
+        self.timely(admission, at);
         let (target, kind) = (&request.target, request.action.kind());
         let rules = &policies().guardrails;
         let limits = policies().policies().iter().find(|it| it.name == request.policy.name).map(|it| it.limits);
@@ -236,7 +272,8 @@ impl Fold {
             return self.breach("O1", at, format!("{} was admitted for an unknown policy", admission.id));
         };
         let within = |per: SignedDuration, same: &dyn Fn(&Workload, ActionKind) -> bool| {
-            let ours = self.intents.values().filter(|it| it.admission.request.undoes().is_none());
+            let counts = |it: &&Known| it.admission.request.undoes().is_none() && !it.admission.request.only_tells();
+            let ours = self.intents.values().filter(counts);
             let newer = ours.filter(|it| at.duration_since(it.at) < per - SLACK);
             newer.filter(|it| same(&it.admission.request.target, it.admission.request.action.kind())).count()
         };
@@ -247,19 +284,25 @@ impl Fold {
             ("cluster", within(all.per, &|_, _| true), all.max),
         ];
         let cooldown = cooldown(request);
-        let busy = self.open().find(|(_, it)| it.admission.request.target == *target).map(|(id, _)| *id);
+        let acts = |it: &Known| it.admission.request.target == *target && !it.admission.request.only_tells();
+        let busy = self.open().find(|(_, it)| acts(it)).map(|(id, _)| *id);
         let same = |it: &&Known| it.admission.request.target == *target && it.admission.request.action.kind() == kind;
         let warm = self.intents.values().filter(same).filter_map(|it| it.closed).map(|(at, _)| at).max();
         let warm = warm.filter(|closed| at.duration_since(*closed) < cooldown - SLACK);
         let id = admission.id;
-        for (scope, used, max) in used.into_iter().filter(|(_, used, max)| *used >= *max as usize) {
-            self.breach("G1", at, format!("{id} is number {} of {max} in the {scope}", used + 1));
+        // What only tells takes no slot and no budget.
+        if !request.only_tells() {
+            for (scope, used, max) in used.into_iter().filter(|(_, used, max)| *used >= *max as usize) {
+                self.breach("G1", at, format!("{id} is number {} of {max} in the {scope}", used + 1));
+            }
+            self.takes_slot(admission, at);
+            if let Some(other) = busy {
+                self.breach("G3", at, format!("{id} was admitted on {target} while {other} was open"));
+            }
         }
-        self.takes_slot(admission, at);
-        if let Some(other) = busy {
-            self.breach("G3", at, format!("{id} was admitted on {target} while {other} was open"));
-        }
-        if let Some(closed) = warm {
+        // The last step of a row comes however often people were told before.
+        let last = request.only_tells() && request.step > 0;
+        if let Some(closed) = warm.filter(|_| !last) {
             self.breach(
                 "G2",
                 at,
@@ -301,6 +344,9 @@ impl Fold {
                 self.reached.insert(format!("taken over {}", known.stage));
             }
             Event::RolledOut => known.rolled = true,
+            Event::CancelAsked { .. } => {
+                self.cancelled.insert(id);
+            }
             Event::Undoing { undo, .. } => {
                 let before = known.undo.replace(*undo);
                 if before.is_some() {

@@ -2,12 +2,13 @@
 
 mod amnesia;
 mod quarantine;
+mod several;
 mod verdict;
 
 use std::collections::BTreeMap;
 
 use flyball_core::facts::{STAMP_INTENT, Sighting};
-use flyball_core::id::IntentId;
+use flyball_core::id::{IntentId, Revision};
 use flyball_core::intent::Event;
 use flyball_core::merge;
 use flyball_core::outcome::Outcome;
@@ -46,7 +47,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Vec<Violation>;
 
 /// What is asked at the end of a run; what the order of entries alone shows is asked in the fold.
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 22] = [
     s1_one_effect,
     s2_intent_before_effect,
     s3_terminal_record,
@@ -65,6 +66,8 @@ const RULES: [Rule; 20] = [
     quarantine::b2_put_aside_in_time,
     quarantine::b2_nobody_with_it,
     b6_durable_before_acknowledged,
+    several::g10_enough_of_them,
+    several::g10_nobody_missed_them,
     l1_everything_ends,
     verdict::l4_verdict_in_time,
 ];
@@ -288,6 +291,8 @@ fn s7_identical_resend(case: &Case<'_>) -> Vec<Violation> {
         let same = match &change.edit {
             Edit::Fields { apply, .. } => apply.get("spec") == it.sent.body.get("spec"),
             Edit::Evict { pod, uid } => it.sent.evict == Some((pod.clone(), uid.clone())),
+            // Nothing is ever sent.
+            Edit::Tell => false,
         };
         (!guarded || !same)
             .then(|| format!("attempt {} is not the one on the ledger: {}", it.sent.number, it.sent.body))
@@ -324,7 +329,9 @@ fn g4_read_before_admission(case: &Case<'_>) -> Vec<Violation> {
         let author = log.authors.get(&it.head)?;
         let version = it.admission.change.resource_version.parse().ok()?;
         let target = it.admission.request.target.clone();
-        (!log.reads.contains(&(*author, target.clone(), version))).then(|| {
+        // Who only tells reads nothing.
+        let reads = !it.admission.request.only_tells();
+        (reads && !log.reads.contains(&(*author, target.clone(), version))).then(|| {
             breach("G4", it.at, format!("{id} was planned on version {version} of {target}, which nobody read"))
         })
     };
@@ -355,8 +362,11 @@ fn b1_poison_is_kept(case: &Case<'_>) -> Vec<Violation> {
 fn b6_durable_before_acknowledged(case: &Case<'_>) -> Vec<Violation> {
     let log = case.stage.chronicle.log();
     let early = log.acks.iter().filter(|it| {
-        let fold = if case.loss.as_ref().is_some_and(|loss| it.at <= loss.at) { case.lost } else { case.fold };
-        !fold.said.get(&it.sequence).is_some_and(|all| all.iter().any(|at| *at <= it.ledger))
+        let loss = case.loss.as_ref().map(|loss| loss.at);
+        let fold = if loss.is_some_and(|at| it.at <= at) { case.lost } else { case.fold };
+        // At the very moment of the loss the position is that of what is left.
+        let there = |at: &Revision| *at <= it.ledger || loss == Some(it.at);
+        !fold.said.get(&it.sequence).is_some_and(|all| all.iter().any(there))
     });
     early
         .map(|it| {
@@ -371,8 +381,9 @@ fn l1_everything_ends(case: &Case<'_>) -> Vec<Violation> {
     let open = case.fold.open().map(|(id, it)| say(format!("{id} on {} is still open", it.admission.request.target)));
     let waiting = case.fold.waiting.keys().map(|it| say(format!("{} of {} still waits", it.target, it.policy)));
     let unsettled = case.stage.world.signals.unsettled();
+    let demoted = case.fold.due.iter().map(|it| say(format!("{it} has failed too often, and nobody has said so")));
     let left = (unsettled > 0).then(|| say(format!("{unsettled} messages are not settled")));
-    open.chain(waiting).chain(left).collect()
+    open.chain(waiting).chain(demoted).chain(left).collect()
 }
 
 /// S8, asked when a success is about to be written: the process has seen our generation, complete and in place.
@@ -417,6 +428,7 @@ fn is_done(seen: &Sighting, generation: i64, edit: &Edit) -> bool {
     let ours = match edit {
         Edit::Fields { apply, .. } => apply.get("spec").is_none_or(|fields| merge::holds(&seen.spec, fields)),
         Edit::Evict { .. } => !seen.pod_still_there,
+        Edit::Tell => true,
     };
     observed && whole && ours
 }

@@ -8,7 +8,7 @@ use super::chronicle::Marks;
 pub(super) const ENOUGH: u64 = 5_000;
 
 /// Calls at which processes have to have died, before and after.
-const CRASHES: [&str; 32] = [
+const CRASHES: [&str; 33] = [
     "append Admitted",
     "append Deferred",
     "append Released",
@@ -16,6 +16,7 @@ const CRASHES: [&str; 32] = [
     "append Resumed",
     "append Folded",
     "append Symptom",
+    "append Sighted",
     "append Started",
     "append Fence",
     "append Attempted",
@@ -44,7 +45,7 @@ const CRASHES: [&str; 32] = [
 ];
 
 /// What else has to have happened.
-const REACHED: [&str; 56] = [
+const REACHED: [&str; 62] = [
     "event Attempted",
     "event Unanswered",
     "event Missed",
@@ -62,6 +63,12 @@ const REACHED: [&str; 56] = [
     "outcome Superseded",
     "outcome Rejected",
     "outcome Cancelled",
+    "outcome Escalated",
+    "step 1",
+    "step 2",
+    "a step was denied",
+    "a row ended by itself",
+    "a policy was demoted",
     "taken over Recorded",
     "taken over Sending",
     "taken over Unknown",

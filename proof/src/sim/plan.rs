@@ -126,7 +126,7 @@ pub(super) struct Thin {
 }
 
 /// Kinds of trouble that a publisher reports: kind of message, word, whether it clears.
-pub(super) const TROUBLES: [(&str, &str); 9] = [
+pub(super) const TROUBLES: [(&str, &str); 12] = [
     ("rca", "leak"),
     ("rca", "deadlock"),
     ("rca", "bad"),
@@ -135,6 +135,9 @@ pub(super) const TROUBLES: [(&str, &str); 9] = [
     ("anomaly", "error"),
     ("anomaly", "other"),
     ("clear", "latency"),
+    ("rca", "stuck"),
+    ("anomaly", "resource"),
+    ("clear", "resource"),
     ("rca", "nobody-knows"),
 ];
 
@@ -142,7 +145,7 @@ pub(super) const TROUBLES: [(&str, &str); 9] = [
 pub(super) const POISONS: usize = 3;
 
 /// Calls at which a process may be told to die.
-const POINTS: [&str; 35] = [
+const POINTS: [&str; 36] = [
     "",
     "append CancelAsked",
     "fence",
@@ -158,6 +161,7 @@ const POINTS: [&str; 35] = [
     "append Resumed",
     "append Folded",
     "append Symptom",
+    "append Sighted",
     "append Started",
     "append Fence",
     "append Attempted",

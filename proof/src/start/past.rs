@@ -158,6 +158,8 @@ fn request(target: &Workload, number: u64, at: Timestamp) -> ActionRequest {
         action: Action::Restart,
         cause: Cause::Signal(SignalId(format!("detector-1/window-{number:012}").into())),
         step: 0,
+        then: Vec::new(),
+        hold: None,
         priority: 0,
         limits: PolicyLimits::default(),
         verify: VerifySpec::default(),
