@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
 
-use flyball_proof::rig::{Rig, WIDE, outcome, policy};
+use flyball_proof::rig::{Rig, SOON, WIDE, outcome, policy};
 
 const RESTART: &str = "{signal: rca, causes: [memory_leak]}";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -214,6 +214,11 @@ fn the_rights_of_the_manifest_are_enough() {
     body["metadata"] = json!({"pod": pods["items"][0]["metadata"]["name"]});
     rig.publish("anomaly", &body, &[]);
     rig.ended(&cart, 3);
+    // What the restart has made differs in nothing that one would go back to.
+    let place = format!("/apis/apps/v1/namespaces/{}/deployments/cart", rig.namespace);
+    let release = json!({"spec": {"template": {"metadata": {"annotations": {"example.com/release": "2"}}}}});
+    rig.cluster.api().patch(&place, &release).and_then(Answer::ok).expect("a release");
+    workloads::wait_ready(rig.cluster.api(), &place, SOON).expect("it becomes ready");
     rig.rca("cart", "w4", "bad_release");
     let ended = rig.ended(&cart, 4);
     assert!(ended.iter().all(|it| outcome(it).is_success()), "{:?}", ended.iter().map(outcome).collect::<Vec<_>>());
