@@ -10,8 +10,8 @@ use serde_saphyr::{Error, Location, UserMessageFormatter};
 
 use super::fault::{Fault, nearest};
 
-/// Aliases of a document may repeat so many nodes: enough for people, too few for a bomb.
-const MAX_ALIAS_EVENTS: usize = 100_000;
+/// Aliases of a document may repeat so many nodes: enough for people, too few for a bomb to take 50 ms.
+const MAX_ALIAS_EVENTS: usize = 10_000;
 /// A longer line is cut where a fault shows it.
 const SHOWN_CHARACTERS: usize = 200;
 
