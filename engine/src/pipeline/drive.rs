@@ -149,6 +149,10 @@ impl Engine {
             return Step::On;
         }
         let Some(recorded) = self.book.history().intent(intent.id()).cloned() else { return Step::Stop };
+        // While the entry was on its way another process may have taken the intent over: what is sent is the heir's affair now.
+        if recorded.writer().process != self.admitter.writer().process {
+            return Step::On;
+        }
         // The ledger is one line: a pause that lies before the attempt is in the fold by now, whichever replica pressed it,
         // and one that lies behind it waits until this attempt is settled.
         if !matches!(self.held(&recorded), Verdict::Pass(())) {
