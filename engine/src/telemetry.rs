@@ -1,7 +1,6 @@
 //! What the engine tells of itself: metrics to scrape, traces over OTLP, logs on stderr. One function per stage turns its
 //! value into labels and attributes, here and nowhere else; it decides nothing and reads no environment of its own.
 
-#[cfg(test)]
 pub(crate) mod fixture;
 pub mod labels;
 pub mod logs;

@@ -23,13 +23,13 @@ impl From<bool> for End {
 
 type Step = (&'static str, fn() -> Result<End>);
 
-/// The cheapest first: whoever watches learns soon.
+/// The cheapest first, so that whoever watches learns soon; the tests last, so that the end of the log tells of them.
 const STEPS: [Step; 6] = [
     ("format", || run_cargo(&["fmt", "--all", "--check"])),
-    ("lints", || run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("dependencies", dependencies),
     ("advisories", advisories),
     ("documentation", documentation),
+    ("lints", || run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("tests", || Ok((test::run(&[])? == ExitCode::SUCCESS).into())),
 ];
 

@@ -52,9 +52,7 @@ pub struct History {
     intents: intents::Intents,
     windows: windows::Windows,
     shadows: shadows::Shadows,
-    #[serde(default)]
     sightings: sightings::Sightings,
-    #[serde(default)]
     trust: trust::Trust,
     failures: VecDeque<Timestamp>,
     successes: BTreeSet<Timestamp>,

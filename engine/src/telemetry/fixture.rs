@@ -1,4 +1,5 @@
 //! One signal, and the request that it leads to, for the tests of this module.
+#![cfg(test)]
 
 use flyball_core::action::{Action, ActionRequest, Cause, Evidence, PolicyRef, VerifySpec};
 use flyball_core::id::{IntentId, SignalId};

@@ -1,7 +1,6 @@
 //! The metrics of the contract, by stage: each method takes what the engine has at hand and knows which series it moves.
 
 mod families;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

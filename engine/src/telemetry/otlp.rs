@@ -7,7 +7,6 @@
 //! `OTEL_TRACES_SAMPLER` is ignored: what acts is always traced, and the rest is sampled by target and reason.
 
 mod settings;
-#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -5,7 +5,6 @@
 
 pub(super) mod queue;
 mod stages;
-#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;

@@ -66,11 +66,6 @@ impl History {
         self.intents.open_count()
     }
 
-    /// Whether an intent on a target is open, or about to be.
-    pub fn is_busy(&self, target: &Workload) -> bool {
-        self.intents.is_busy(target) || self.reserved.values().any(|it| it.request.target == *target)
-    }
-
     /// Whether what is heard of a target's symptoms matters to somebody: to an intent that is open, or to a request that waits for
     /// its time.
     pub fn awaits_symptoms(&self, target: &Workload) -> bool {

@@ -81,7 +81,8 @@ fn time_never_goes_backwards() {
 #[test]
 fn what_is_open_is_counted_and_keeps_its_target_busy() {
     let mut ledger = Ledger::default();
-    let busy = |ledger: &Ledger| ["shop/a", "bank/b", "shop/c"].map(|it| ledger.history.is_busy(&workload(it)));
+    let busy =
+        |ledger: &Ledger| ["shop/a", "bank/b", "shop/c"].map(|it| ledger.history.first_on(&workload(it)).is_some());
     assert_eq!((ledger.history.open_count(), busy(&ledger)), (0, [false; 3]));
     let first = ledger.admit("10:00", &restart("shop/a", "10:00"));
     ledger.admit("10:00", &restart("bank/b", "10:00"));

@@ -1,3 +1,5 @@
+#![cfg(test)]
+
 use std::sync::Mutex;
 
 use axum::Router;
