@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::problem::{Kind, Problem};
+use crate::pipeline::Engine;
 
 /// Requests at once. Each holds at most a body, so this bounds memory, too.
 const AT_ONCE: usize = 256;
 /// How long a request may take, the reading of its body included.
-pub(super) const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Room for requests.
 #[derive(Clone)]
@@ -22,6 +23,21 @@ pub(super) struct Slots(Arc<Semaphore>);
 impl Slots {
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+/// Carries out what somebody asked for, and waits for it as long as a request may. Owned by the engine, not by the request: who asks
+/// and loses the connection has asked all the same.
+pub(super) async fn carried_out<T: Send + 'static>(
+    engine: &Engine,
+    asked: impl Future<Output = T> + Send + 'static,
+    unconfirmed: &str,
+) -> Result<T, Problem> {
+    // A little before the request itself would be ended, to say more than that.
+    match tokio::time::timeout(LONGEST.mul_f32(0.9), engine.drivers.spawn(asked)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(Problem::new(Kind::Fault, "it may not have been done; the log has why")),
+        Err(_) => Err(Problem::new(Kind::TimedOut, unconfirmed).again_after(5)),
     }
 }
 

@@ -77,23 +77,15 @@ fn find(api: &Shared, id: &str) -> Result<IntentId, Problem> {
     }
 }
 
-/// Owned by the engine, not by the request: who asks and loses the connection has asked all the same.
 async fn ended(
     api: &Shared,
     id: IntentId,
     asked: impl Future<Output = Result<(), NotTaken>> + Send + 'static,
 ) -> Result<Json<Why>, Problem> {
-    let patience = bounds::LONGEST.mul_f32(0.9);
-    match tokio::time::timeout(patience, api.engine.drivers.spawn(asked)).await {
-        Ok(Ok(Ok(()))) => {
-            let history = api.engine.book.history();
-            let why = history.intent(id).map(Why::intent);
-            why.map(Json).ok_or_else(|| Problem::new(Kind::NotFound, "it has ended and is not remembered").at("id"))
-        }
-        Ok(Ok(Err(not_taken))) => Err(Problem::new(Kind::Conflict, not_taken.to_string())),
-        Ok(Err(_)) => Err(Problem::new(Kind::Fault, "the log has why")),
-        Err(_) => {
-            Err(Problem::new(Kind::TimedOut, "it goes on, but is not confirmed yet: see `flyball why`").again_after(5))
-        }
-    }
+    let unconfirmed = "it goes on, but is not confirmed yet: see `flyball why`";
+    let done = bounds::carried_out(&api.engine, asked, unconfirmed).await?;
+    done.map_err(|not_taken| Problem::new(Kind::Conflict, not_taken.to_string()))?;
+    let history = api.engine.book.history();
+    let why = history.intent(id).map(Why::intent);
+    why.map(Json).ok_or_else(|| Problem::new(Kind::NotFound, "it has ended and is not remembered").at("id"))
 }

@@ -46,19 +46,12 @@ pub(super) async fn pause(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Pause>), Problem> {
     let asked = Problem::read::<NewPause>(&body?)?.check()?;
-    let pressing = api.engine.drivers.spawn(press(api.engine.clone(), asked));
-    // A little before the request itself would be ended, to say more than that.
-    let patience = bounds::LONGEST.mul_f32(0.9);
     let unconfirmed = "the pause goes on being pressed, but is not confirmed: the ledger does not answer, or something \
                        sent before it has had no answer yet. `flyball get pauses` shows whether it is in force";
-    match tokio::time::timeout(patience, pressing).await {
-        Ok(Ok(pause)) => Ok((StatusCode::CREATED, Json(pause))),
-        Ok(Err(_)) => Err(Problem::new(Kind::Fault, "the pause may not be in force; the log has why")),
-        Err(_) => Err(Problem::new(Kind::TimedOut, unconfirmed).again_after(5)),
-    }
+    let pause = bounds::carried_out(&api.engine, press(api.engine.clone(), asked), unconfirmed).await?;
+    Ok((StatusCode::CREATED, Json(pause)))
 }
 
-/// Owned by the engine, not by the request: who presses stop and loses the connection has pressed it all the same.
 async fn press(engine: Arc<Engine>, asked: Asked) -> Pause {
     // The last digits of a v7 id are random: short enough to type, and a clash would need as many pauses as there are people.
     let id: Arc<str> = format!("p-{}", &Uuid::now_v7().simple().to_string()[24..]).into();

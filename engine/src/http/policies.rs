@@ -40,16 +40,12 @@ pub(super) async fn trust(
         return Err(Problem::new(Kind::NotFound, format!("no policy `{name}` is demoted")).at("name"));
     }
     let engine = api.engine.clone();
-    // Owned by the engine, not by the request: who asks and loses the connection has asked all the same.
     let asked = async move {
         tracing::warn!(policy = %name, by = %word.by, reason = %word.reason, "Trusted again");
         let said = Trusted { policy: name.into(), by: word.by, reason: word.reason };
         let still = |it: &History| it.demotion(&said.policy).map(|_| Record::Trusted(said.clone()));
         engine.admitter.write(still).await;
     };
-    match tokio::time::timeout(bounds::LONGEST.mul_f32(0.9), api.engine.drivers.spawn(asked)).await {
-        Ok(Ok(())) => Ok(list(State(api)).await),
-        Ok(Err(_)) => Err(Problem::new(Kind::Fault, "the log has why")),
-        Err(_) => Err(Problem::new(Kind::TimedOut, "it goes on, but is not confirmed yet").again_after(5)),
-    }
+    bounds::carried_out(&api.engine, asked, "it goes on, but is not confirmed yet").await?;
+    Ok(list(State(api)).await)
 }
